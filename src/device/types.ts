@@ -1,0 +1,144 @@
+/**
+ * The device kit as a device sees it. A model is a pure object: registers in, effects out through what the host gives.
+ */
+import type {
+  MmioReadMode,
+  MmioWriteMode,
+  Range,
+  Region,
+  Ring0Read,
+  Ring0Write,
+  Ring3Read,
+  Ring3Write,
+  StringRead,
+  StringWrite,
+} from "../io/types.ts";
+
+/** Storage of one register in the machine's WebAssembly memory. */
+export type RegisterType = "u8" | "u16" | "u32" | "u64";
+export type RegisterShape = Readonly<Record<string, RegisterType>>;
+
+/**
+ * Fixed slots, zero at creation, saved and restored by the machine. `u64` slots read as safe integers and hold up to
+ * 2^53 - 1; anything wider is two `u32`. Values wrap to the slot's width on assignment.
+ */
+export type Registers<S extends RegisterShape> = { -readonly [K in keyof S]: number };
+
+/** A handler built from WebAssembly operations by `raw(...)`; see `raw.ts` for the builder. */
+export interface RawHandler {
+  readonly kind: "raw";
+  readonly build: (x: never) => unknown;
+}
+/** A handler that may wait, made by `ring3(...)`. */
+export interface Ring3Handler<F> {
+  readonly kind: "ring3";
+  readonly run: F;
+}
+
+/**
+ * One direction of one range: a ring-0 function; `raw(...)`, from which the others derive; `ring3(...)`; or several
+ * contexts by name.
+ */
+export type Handler<Ring0, Ring3> =
+  | Ring0
+  | RawHandler
+  | Ring3Handler<Ring3>
+  | { readonly raw?: RawHandler; readonly ring0?: Ring0; readonly ring3?: Ring3 };
+
+export interface Handlers {
+  readonly read?: Handler<Ring0Read, Ring3Read>;
+  readonly write?: Handler<Ring0Write, Ring3Write>;
+  readonly readString?: StringRead;
+  readonly writeString?: StringWrite;
+}
+
+export interface MmioOptions {
+  /** Default "dword": the device sees aligned dwords only. */
+  readonly readMode?: MmioReadMode;
+  /** Default "dword-read-missing". */
+  readonly writeMode?: MmioWriteMode;
+}
+
+/**
+ * One source on an interrupt line. Lines are wired-OR: the line is high while any source holds it high. The board
+ * connects GSI n to 8259A input n (n < 16) and I/O APIC pin n (0 goes to pin 2).
+ */
+export interface InterruptLine {
+  set(high: boolean): void;
+  /** Low, then high: an edge, left high for an edge-triggered device that lowers it later with `set(false)`. */
+  pulse(): void;
+}
+
+/** A one-shot deadline on virtual time. Saved and restored by the machine. */
+export interface Timer {
+  /** ns of virtual time; a deadline in the past fires before the next guest instruction that can see it. */
+  set(deadlineNs: number): void;
+  cancel(): void;
+  /** `undefined` when idle. */
+  readonly deadline: number | undefined;
+}
+
+/** A free-running counter derived from virtual time: nothing to advance, nothing to save. */
+export interface Counter {
+  readonly hz: number;
+  /** floor(ns * hz / 1e9), exact, as a safe integer. */
+  read(): number;
+  /** The first ns at which `read()` is at least `ticks`. */
+  timeOf(ticks: number): number;
+}
+
+export interface Clock {
+  /** Virtual time in ns since the machine was created; exact at every device access. */
+  now(): number;
+  counter(hz: number): Counter;
+  /** ns since 1970-01-01 UTC that virtual time 0 stands for (fixed on the instruction clock). */
+  readonly epochNs: bigint;
+}
+
+/** Guest-physical memory for DMA: never leaves guest memory; holes read as all ones and drop writes. */
+export interface Dma {
+  read(address: number, into: Uint8Array): void;
+  write(address: number, from: Uint8Array): void;
+  read32(address: number): number;
+  write32(address: number, value: number): void;
+}
+
+/** What a device can do to the machine as a whole. Takes effect after the instruction that causes it. */
+export interface Board {
+  powerOff(): void;
+  /** Ends the machine with this status (debug-exit). */
+  exit(status: number): void;
+  reset(): void;
+  setA20(enabled: boolean): void;
+  readonly a20: boolean;
+  nmi(): void;
+}
+
+export interface DeviceHost {
+  readonly name: string;
+  readonly clock: Clock;
+  readonly dma: Dma;
+  readonly board: Board;
+  registers<const S extends RegisterShape>(shape: S): Registers<S>;
+  /** Claims ports. Throws `PortRangeConflictError` naming both owners. */
+  ports(range: Range, handlers: Handlers): Region;
+  /** Claims guest-physical addresses outside RAM. Throws `MmioRangeConflictError`. */
+  mmio(range: Range, handlers: Handlers, options?: MmioOptions): Region;
+  interrupt(gsi: number): InterruptLine;
+  timer(fire: () => void): Timer;
+  /** A message-signalled interrupt: the dword write that the local APIC decodes (SDM vol 3, 11.11). */
+  msi(address: number, data: number): void;
+  /** Called at machine reset, after `registers` were zeroed unless the shape was declared with `keepOnReset`. */
+  onReset(reset: () => void): void;
+  onDispose(dispose: () => void): void;
+  /** State beyond `registers` and timers. What `save` returns must be JSON-like data (Uint8Array allowed). */
+  state<T>(state: { save(): T; load(saved: T): void }): void;
+  /** Host input (keys, serial bytes) enters through here, so that it can be recorded at an instruction count. */
+  input<A extends unknown[]>(receive: (...args: A) => void): (...args: A) => void;
+}
+
+/** A device class: `create` is called once for each instance and returns what the host program may use. */
+export interface DeviceClass<Options, Api> {
+  readonly name: string;
+  readonly create: (host: DeviceHost, options: Options) => Api;
+}

@@ -1,0 +1,135 @@
+/**
+ * The words of the I/O path: what a handler is, which contexts can run it, and what a CPU engine calls.
+ * Numbers in, number out: a value of up to 32 bits is a non-negative JavaScript number; negative results are a `Status`.
+ */
+
+/** Bytes of one access. Ports never see 8. */
+export type Width = 1 | 2 | 4 | 8;
+
+/** Contexts, innermost first (VirtualBox's RC, R0, R3). */
+export type Context = "raw" | "ring0" | "ring3";
+export const CONTEXTS: readonly Context[] = ["raw", "ring0", "ring3"];
+
+/** A handler cannot answer in this context and did nothing: ask the next one outward. */
+export const DEFER = -1;
+/** Nobody home behind this offset: a read gives all ones, a write is dropped; counted as unclaimed inside the range. */
+export const UNUSED = -2;
+/** Ring-0 writes only: the instruction retires now, ring 3 performs the write before the next one (pending commit). */
+export const COMMIT_LATER = -3;
+/** From the dispatcher to an engine: the access waits for ring 3. Abandon the instruction, restart it when told. */
+export const WAIT = -4;
+
+/**
+ * Ring-0 handlers: synchronous, on the CPU's thread, allocation-free. `offset` counts from the start of the range,
+ * `width` is 1, 2 or 4. A read returns `value >>> 0`, or `DEFER`/`UNUSED`; a write returns nothing, or a status.
+ */
+export type Ring0Read = (offset: number, width: number) => number;
+// biome-ignore lint/suspicious/noConfusingVoidType: most writes have no status to give
+export type Ring0Write = (offset: number, value: number, width: number) => number | void;
+
+/** Ring-3 handlers may wait for anything. A rejected promise stops the machine with a typed error. */
+export type Ring3Read = (offset: number, width: number) => number | Promise<number>;
+export type Ring3Write = (offset: number, value: number, width: number) => void | Promise<void>;
+
+/**
+ * A raw handler compiled to WebAssembly: as ring 0, with -1 for "declined" (reads return i64 at the WebAssembly level so
+ * that all 32-bit values are distinct from a status; the JavaScript face converts).
+ */
+export type RawRead = (offset: number, width: number) => number;
+export type RawWrite = (offset: number, value: number, width: number) => number;
+
+/**
+ * String transfers (INS/OUTS). The callback consumes as many units of `width` bytes as it likes and returns how many;
+ * the rest goes one unit at a time through the plain handler. `buffer` views guest memory already proven accessible.
+ */
+export type StringRead = (offset: number, buffer: Uint8Array, width: number) => number;
+export type StringWrite = (offset: number, buffer: Uint8Array, width: number) => number;
+
+/** The handlers of one range. A missing inner handler defers outward; a missing outermost one is "unclaimed". */
+export interface RangeHandlers {
+  readonly raw?: { readonly read?: RawRead; readonly write?: RawWrite };
+  readonly ring0?: {
+    readonly read?: Ring0Read;
+    readonly write?: Ring0Write;
+    readonly readString?: StringRead;
+    readonly writeString?: StringWrite;
+  };
+  readonly ring3?: { readonly read?: Ring3Read; readonly write?: Ring3Write };
+}
+
+export interface Range {
+  /** First port (0..0xFFFF) or guest-physical address. */
+  readonly base: number;
+  /** Ports or bytes, at least 1. */
+  readonly length: number;
+}
+
+/** MMIO access modes, digest section A "MMIO flags". */
+export type MmioReadMode = "passthrough" | "dword" | "dword-qword";
+export type MmioWriteMode =
+  | "passthrough"
+  | "dword-zeroed"
+  | "dword-qword-zeroed"
+  | "dword-read-missing"
+  | "dword-qword-read-missing"
+  | "only-dword"
+  | "only-dword-qword";
+
+/** A live registration; `dispose` removes what is left of it. */
+export interface Region extends Range {
+  readonly owner: string;
+  /** Maps the range elsewhere (a BAR moves); refused when it overlaps. `undefined` unmaps it but keeps the counters. */
+  move(base: number | undefined): void;
+  dispose(): void;
+}
+
+/**
+ * What one vCPU calls for its accesses. Results are values, or `WAIT`: then `waiting` is a promise that settles when the
+ * instruction may be restarted. Accesses that an abandoned instruction had completed are answered from the journal.
+ */
+export interface IoClient {
+  /** `width` 1, 2 or 4. A port beyond 0xFFFF wraps as on hardware. */
+  portRead(port: number, width: number): number;
+  portWrite(port: number, value: number, width: number): number;
+  /** Units of `width` bytes transferred by string callbacks (0: use `portRead`/`portWrite`), or `WAIT`. */
+  portReadString(port: number, buffer: Uint8Array, width: number): number;
+  portWriteString(port: number, buffer: Uint8Array, width: number): number;
+  /**
+   * `address` and `width` (1..16; may straddle dwords, never pages). Data goes through `buffer` little-endian, so that
+   * any width has one path. Returns 0 or `WAIT`.
+   */
+  mmioRead(address: number, width: number, buffer: Uint8Array): number;
+  mmioWrite(address: number, width: number, buffer: Uint8Array): number;
+  /** The promise behind the last `WAIT`. */
+  readonly waiting: Promise<void> | undefined;
+  /** A fault was delivered (or the operation was otherwise given up): forget its completed accesses. */
+  clearJournal(): void;
+}
+
+/** Where a CPU gets its external interrupt vector (INTA cycle): 8259A pair or local APIC. */
+export interface InterruptAcknowledge {
+  /** The vector, 0..255, or -1 when the request has gone away. */
+  acknowledge(): number;
+}
+
+/** Lines from the board into a vCPU. */
+export interface CpuPins {
+  /** Level of the INTR request (8259A through LINT0, or local APIC). */
+  intr(asserted: boolean): void;
+  nmi(): void;
+  init(): void;
+  /** Start-up IPI: real mode at `page << 12`. */
+  startup(page: number): void;
+}
+
+/** MSRs and control registers that belong to a device (local APIC: 1Bh, 6E0h, CR8) rather than to the CPU. */
+export interface ApicBus {
+  readBaseMsr(): number;
+  /** False: the value is refused, the CPU raises #GP(0). */
+  writeBaseMsr(value: number): boolean;
+  /** IA32_TSC_DEADLINE in TSC ticks, 0 when disarmed. */
+  readTscDeadline(): bigint;
+  writeTscDeadline(value: bigint): void;
+  readTpr(): number;
+  writeTpr(value: number): void;
+}
