@@ -1,0 +1,112 @@
+import { describe, expect, it } from "vitest";
+import { ModuleBuilder } from "./index.ts";
+
+function instantiate(module: ModuleBuilder, imports: WebAssembly.Imports = {}) {
+  return new WebAssembly.Instance(new WebAssembly.Module(module.build()), imports).exports as Record<
+    string,
+    CallableFunction
+  >;
+}
+
+describe("module builder", () => {
+  it("loops, branches and shares locals between scopes", () => {
+    const module = new ModuleBuilder();
+    const f = module.function("factorial", { params: ["i64"], results: ["i64"] });
+    const n = f.variable("i64", f.param(0));
+    const product = f.variable("i64", 1);
+    f.block((end) => {
+      f.loop((again) => {
+        f.brIf(end, f.eqz(f.get(n)), false);
+        f.scope(() => f.set(product, f.let(f.mul(f.get(product), f.get(n)))));
+        f.scope(() => f.set(n, f.let(f.sub(f.get(n), 1))));
+        f.br(again);
+      });
+    });
+    f.return(f.get(product));
+    module.export("factorial", f);
+    expect(instantiate(module).factorial!(20n)).toBe(2432902008176640000n);
+    expect(f.localTypes.length).toBe(3);
+  });
+
+  it("reads and writes memory at every width, signed and unsigned", () => {
+    const memory = new WebAssembly.Memory({ initial: 1 });
+    const view = new DataView(memory.buffer);
+    view.setBigUint64(8, 0x8182_8384_8586_8788n, true);
+    const module = new ModuleBuilder();
+    module.importMemory("env", "memory");
+    for (const bytes of [1, 2, 4, 8] as const) {
+      for (const signed of [false, true]) {
+        const f = module.function("f", { params: ["i32"], results: ["i64"] });
+        const value = f.load("i64", bytes, f.param(0), 4, signed);
+        f.store(bytes, f.param(0), value, 100);
+        f.return(value);
+        module.export(`load${bytes}${signed ? "s" : "u"}`, f);
+      }
+    }
+    const exports = instantiate(module, { env: { memory } });
+    expect(exports.load1u!(4)).toBe(0x88n);
+    expect(exports.load1s!(4)).toBe(-0x78n);
+    expect(exports.load2u!(4)).toBe(0x8788n);
+    expect(exports.load4s!(4)).toBe(BigInt.asIntN(64, 0xffff_ffff_8586_8788n));
+    expect(BigInt.asUintN(64, exports.load8u!(4))).toBe(0x8182_8384_8586_8788n);
+    expect(view.getBigUint64(104, true)).toBe(0x8182_8384_8586_8788n);
+  });
+
+  it("calls imports, multi-value functions and table entries", () => {
+    const module = new ModuleBuilder();
+    const log = module.importFunction("env", "log", { params: ["i32"], results: [] });
+    const two = module.function("two", { params: ["i32"], results: ["i32", "i32"] });
+    two.return(two.add(two.param(0), 1), two.add(two.param(0), 2));
+    const type = { params: ["i32"], results: ["i32"] } as const;
+    const sum = module.function("sum", type);
+    const [a, b] = sum.callMulti(two, sum.param(0));
+    sum.call(log, a!);
+    sum.return(sum.sub(sum.mul(a!, 10), b!));
+    const main = module.function("main", type);
+    main.return(main.callIndirect(type, main.i32(3), main.param(0)));
+    module.table([undefined, undefined, undefined, sum]);
+    module.export("main", main);
+    const seen: number[] = [];
+    expect(instantiate(module, { env: { log: (v: number) => seen.push(v) } }).main!(4)).toBe(44);
+    expect(seen).toEqual([5]);
+  });
+
+  it.each([
+    ["add", 0x7fff_ffff, 1],
+    ["shl", 1, 31],
+    ["shrS", -8, 1],
+    ["shrU", -8, 1],
+    ["and", 0xff, 0x0f],
+  ] as const)("folds %s of constants as the machine computes it", (name, a, b) => {
+    const module = new ModuleBuilder();
+    const folded = module.function("folded", { params: [], results: ["i32"] });
+    folded.return(folded[name](folded.i32(a), b));
+    const computed = module.function("computed", { params: ["i32", "i32"], results: ["i32"] });
+    computed.return(computed[name](computed.param(0), computed.param(1)));
+    module.export("folded", folded);
+    module.export("computed", computed);
+    const exports = instantiate(module);
+    expect(exports.folded!()).toBe(exports.computed!(a, b));
+    expect(folded.code.bytes[0]).toBe(0x41);
+  });
+
+  it("has no neutral operations left", () => {
+    const module = new ModuleBuilder();
+    const f = module.function("f", { params: ["i64"], results: ["i64"] });
+    expect(f.add(f.param(0), 0)).toEqual(f.param(0));
+  });
+
+  it("works on 128-bit lanes", () => {
+    const memory = new WebAssembly.Memory({ initial: 1 });
+    new Uint32Array(memory.buffer).set([1, 2, 3, 4]);
+    const module = new ModuleBuilder();
+    module.importMemory("env", "memory");
+    const f = module.function("f", { params: [], results: [] });
+    const v = f.loadV128(f.i32(0));
+    f.storeV128(f.i32(0), f.simd("v128", 0xae, [v, v]), 16); // i32x4.add
+    f.return();
+    module.export("f", f);
+    instantiate(module, { env: { memory } }).f!();
+    expect([...new Uint32Array(memory.buffer, 16, 4)]).toEqual([2, 4, 6, 8]);
+  });
+});

@@ -1,0 +1,11 @@
+export { FunctionBuilder } from "./function-builder.ts";
+export { ModuleBuilder } from "./module-builder.ts";
+export {
+  Expr,
+  type FunctionRef,
+  type FunctionType,
+  type Label,
+  type Operand,
+  type ValueType,
+  type Variable,
+} from "./types.ts";
