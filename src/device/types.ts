@@ -24,6 +24,11 @@ export type RegisterShape = Readonly<Record<string, RegisterType>>;
  */
 export type Registers<S extends RegisterShape> = { -readonly [K in keyof S]: number };
 
+export interface RegisterOptions {
+  /** The registers survive a machine reset (CMOS, a power well of its own). */
+  readonly keepOnReset?: boolean;
+}
+
 /** A handler built from WebAssembly operations by `raw(...)`; see `raw.ts` for the builder. */
 export interface RawHandler {
   readonly kind: "raw";
@@ -119,7 +124,7 @@ export interface DeviceHost {
   readonly clock: Clock;
   readonly dma: Dma;
   readonly board: Board;
-  registers<const S extends RegisterShape>(shape: S): Registers<S>;
+  registers<const S extends RegisterShape>(shape: S, options?: RegisterOptions): Registers<S>;
   /** Claims ports. Throws `PortRangeConflictError` naming both owners. */
   ports(range: Range, handlers: Handlers): Region;
   /** Claims guest-physical addresses outside RAM. Throws `MmioRangeConflictError`. */
@@ -128,7 +133,10 @@ export interface DeviceHost {
   timer(fire: () => void): Timer;
   /** A message-signalled interrupt: the dword write that the local APIC decodes (SDM vol 3, 11.11). */
   msi(address: number, data: number): void;
-  /** Called at machine reset, after `registers` were zeroed unless the shape was declared with `keepOnReset`. */
+  /**
+   * Called at machine reset, in the order in which the devices were created, after every device's interrupt lines went
+   * low, its timers were cancelled and its `registers` zeroed (unless declared with `keepOnReset`).
+   */
   onReset(reset: () => void): void;
   onDispose(dispose: () => void): void;
   /** State beyond `registers` and timers. What `save` returns must be JSON-like data (Uint8Array allowed). */
@@ -140,5 +148,7 @@ export interface DeviceHost {
 /** A device class: `create` is called once for each instance and returns what the host program may use. */
 export interface DeviceClass<Options, Api> {
   readonly name: string;
+  /** Format of the saved state: a snapshot with another one is refused. */
+  readonly version: number;
   readonly create: (host: DeviceHost, options: Options) => Api;
 }

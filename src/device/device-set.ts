@@ -1,0 +1,294 @@
+import { assert, PorticoError } from "../errors.ts";
+import type { MmioReadMode, MmioWriteMode, Range, RangeHandlers, Region } from "../io/types.ts";
+import { createClock } from "./clock.ts";
+import { rangeHandlers } from "./handlers.ts";
+import type { InterruptLines, LineSource } from "./interrupt-lines.ts";
+import type { RegisterFile } from "./registers.ts";
+import type { TimerQueue } from "./timer-queue.ts";
+import type {
+  Board,
+  Clock,
+  DeviceClass,
+  DeviceHost,
+  Dma,
+  Handlers,
+  InterruptLine,
+  MmioOptions,
+  RegisterOptions,
+  RegisterShape,
+  Registers,
+  Timer,
+} from "./types.ts";
+
+/** The part of the port space that devices need. */
+export interface PortRegistrar {
+  register(owner: string, range: Range, handlers: RangeHandlers): Region;
+}
+/** The part of the MMIO space that devices need. */
+export interface MmioRegistrar {
+  register(
+    owner: string,
+    range: Range,
+    handlers: RangeHandlers,
+    modes?: { readMode?: MmioReadMode; writeMode?: MmioWriteMode },
+  ): Region;
+}
+
+/** What a machine (or a test) gives its devices. */
+export interface DeviceEnvironment {
+  readonly memory: WebAssembly.Memory;
+  readonly registers: RegisterFile;
+  readonly ports: PortRegistrar;
+  readonly mmio: MmioRegistrar;
+  readonly lines: InterruptLines;
+  readonly timers: TimerQueue;
+  /** Virtual time in ns. */
+  readonly now: () => number;
+  readonly epochNs: bigint;
+  readonly dma: Dma;
+  readonly board: Board;
+  msi(address: number, data: number): void;
+  /** Wraps what host input calls, so that it can be queued and recorded at an instruction count. */
+  input<A extends unknown[]>(device: string, receive: (...args: A) => void): (...args: A) => void;
+}
+
+/** A device's part of a snapshot: JSON-like data, `Uint8Array` allowed. */
+export interface SavedDevice {
+  readonly class: string;
+  readonly version: number;
+  /** One record for each `registers` call. */
+  readonly registers: readonly Readonly<Record<string, number>>[];
+  /** Deadlines in ns, `null` when idle. */
+  readonly timers: readonly (number | null)[];
+  /** Levels that the device holds its interrupt lines at. */
+  readonly lines: readonly boolean[];
+  /** One entry for each `state` call. */
+  readonly state: readonly unknown[];
+}
+
+/** The devices of one machine: creates, resets, saves, restores and disposes them together. */
+export class DeviceSet {
+  private readonly environment: DeviceEnvironment;
+  private readonly devices = new Map<string, DeviceInstance>();
+
+  constructor(environment: DeviceEnvironment) {
+    this.environment = environment;
+  }
+
+  /** Throws `PorticoError` `DEVICE_NAME_TAKEN`, or what the device's own registrations throw. */
+  add<Options, Api>(deviceClass: DeviceClass<Options, Api>, options: Options, name = deviceClass.name): Api {
+    if (this.devices.has(name)) {
+      throw new PorticoError(
+        "DEVICE_NAME_TAKEN",
+        `there is already a device named '${name}'; give this one another name`,
+      );
+    }
+    const device = new DeviceInstance(this.environment, deviceClass, name);
+    try {
+      const api = deviceClass.create(device, options);
+      this.devices.set(name, device);
+      return api;
+    } catch (error) {
+      device.dispose();
+      throw error;
+    }
+  }
+
+  get names(): string[] {
+    return [...this.devices.keys()];
+  }
+
+  reset(): void {
+    for (const device of this.devices.values()) device.quiesce();
+    for (const device of this.devices.values()) device.zeroRegisters();
+    for (const device of this.devices.values()) device.reset();
+  }
+
+  save(): Record<string, SavedDevice> {
+    return Object.fromEntries([...this.devices].map(([name, device]) => [name, device.save()]));
+  }
+
+  /**
+   * Restores all devices into a machine built with the same devices. Throws `PorticoError` `SNAPSHOT_MISMATCH` before
+   * it changes anything when the two do not fit.
+   */
+  load(saved: Readonly<Record<string, SavedDevice>>): void {
+    const missing = this.names.filter((name) => !(name in saved));
+    const extra = Object.keys(saved).filter((name) => !this.devices.has(name));
+    if (missing.length > 0 || extra.length > 0) {
+      throw new PorticoError(
+        "SNAPSHOT_MISMATCH",
+        `the snapshot's devices differ from the machine's: ${[
+          ...missing.map((name) => `'${name}' is only in the machine`),
+          ...extra.map((name) => `'${name}' is only in the snapshot`),
+        ].join(", ")}`,
+      );
+    }
+    for (const [name, device] of this.devices) device.check(saved[name]);
+    for (const [name, device] of this.devices) device.load(saved[name]);
+  }
+
+  dispose(): void {
+    // Last created, first disposed.
+    for (const device of [...this.devices.values()].reverse()) device.dispose();
+    this.devices.clear();
+  }
+}
+
+interface SavedPart {
+  save(): unknown;
+  load(saved: unknown): void;
+}
+
+/** One device and what it has claimed. */
+class DeviceInstance implements DeviceHost {
+  readonly name: string;
+  readonly clock: Clock;
+  readonly dma: Dma;
+  readonly board: Board;
+  private readonly environment: DeviceEnvironment;
+  private readonly deviceClass: { readonly name: string; readonly version: number };
+  private readonly registerSets: { registers: Record<string, number>; keepOnReset: boolean }[] = [];
+  private readonly timers: Timer[] = [];
+  private readonly lines: LineSource[] = [];
+  private readonly parts: SavedPart[] = [];
+  private readonly regions: Region[] = [];
+  private readonly resets: (() => void)[] = [];
+  private readonly disposals: (() => void)[] = [];
+
+  constructor(environment: DeviceEnvironment, deviceClass: { name: string; version: number }, name: string) {
+    this.environment = environment;
+    this.deviceClass = deviceClass;
+    this.name = name;
+    this.clock = createClock(environment.now, environment.epochNs);
+    this.dma = environment.dma;
+    this.board = environment.board;
+  }
+
+  // --- what the device sees ---------------------------------------------------------------------------------------
+
+  registers<const S extends RegisterShape>(shape: S, options: RegisterOptions = {}): Registers<S> {
+    const registers = this.environment.registers.allocate(this.name, shape);
+    this.registerSets.push({ registers, keepOnReset: options.keepOnReset ?? false });
+    return registers;
+  }
+
+  ports(range: Range, handlers: Handlers): Region {
+    return this.keep(this.environment.ports.register(this.name, range, this.compile(handlers)));
+  }
+
+  mmio(range: Range, handlers: Handlers, options: MmioOptions = {}): Region {
+    return this.keep(this.environment.mmio.register(this.name, range, this.compile(handlers), options));
+  }
+
+  interrupt(gsi: number): InterruptLine {
+    const line = this.environment.lines.source(gsi);
+    this.lines.push(line);
+    return line;
+  }
+
+  timer(fire: () => void): Timer {
+    const timer = this.environment.timers.create(fire);
+    this.timers.push(timer);
+    return timer;
+  }
+
+  msi(address: number, data: number): void {
+    this.environment.msi(address, data);
+  }
+
+  onReset(reset: () => void): void {
+    this.resets.push(reset);
+  }
+
+  onDispose(dispose: () => void): void {
+    this.disposals.push(dispose);
+  }
+
+  state<T>(state: { save(): T; load(saved: T): void }): void {
+    this.parts.push(state as SavedPart);
+  }
+
+  input<A extends unknown[]>(receive: (...args: A) => void): (...args: A) => void {
+    return this.environment.input(this.name, receive);
+  }
+
+  // --- what the set does ------------------------------------------------------------------------------------------
+
+  quiesce(): void {
+    for (const line of this.lines) line.set(false);
+    for (const timer of this.timers) timer.cancel();
+  }
+
+  zeroRegisters(): void {
+    for (const { registers, keepOnReset } of this.registerSets) {
+      if (!keepOnReset) for (const name of Object.keys(registers)) registers[name] = 0;
+    }
+  }
+
+  reset(): void {
+    for (const reset of this.resets) reset();
+  }
+
+  save(): SavedDevice {
+    return {
+      class: this.deviceClass.name,
+      version: this.deviceClass.version,
+      registers: this.registerSets.map(({ registers }) => ({ ...registers })),
+      timers: this.timers.map((timer) => timer.deadline ?? null),
+      lines: this.lines.map((line) => line.high),
+      state: this.parts.map((part) => part.save()),
+    };
+  }
+
+  check(saved: SavedDevice): void {
+    const { name, version } = this.deviceClass;
+    const shape = (record: object) => Object.keys(record).sort().join();
+    const fits =
+      saved.class === name &&
+      saved.version === version &&
+      saved.registers.length === this.registerSets.length &&
+      saved.registers.every((record, index) => shape(record) === shape(this.registerSets[index].registers)) &&
+      saved.timers.length === this.timers.length &&
+      saved.lines.length === this.lines.length &&
+      saved.state.length === this.parts.length;
+    if (fits) return;
+    throw new PorticoError(
+      "SNAPSHOT_MISMATCH",
+      `the snapshot's '${this.name}' is a ${saved.class} of format ${saved.version}; the machine's is a ${name} of format ${version}`,
+    );
+  }
+
+  load(saved: SavedDevice): void {
+    this.registerSets.forEach(({ registers }, index) => {
+      Object.assign(registers, saved.registers[index]);
+    });
+    this.timers.forEach((timer, index) => {
+      timer.set(saved.timers[index] ?? Number.POSITIVE_INFINITY);
+    });
+    this.lines.forEach((line, index) => {
+      line.restore(saved.lines[index]);
+    });
+    this.parts.forEach((part, index) => {
+      part.load(saved.state[index]);
+    });
+  }
+
+  dispose(): void {
+    for (const dispose of this.disposals.splice(0).reverse()) dispose();
+    for (const timer of this.timers) timer.cancel();
+    for (const region of this.regions.splice(0).reverse()) region.dispose();
+  }
+
+  private keep(region: Region): Region {
+    this.regions.push(region);
+    return region;
+  }
+
+  private compile(handlers: Handlers): RangeHandlers {
+    for (const handler of [handlers.read, handlers.write]) {
+      assert(!(handler && "kind" in handler && handler.kind === "raw"), "raw handlers are not compiled yet");
+    }
+    return rangeHandlers(handlers, undefined);
+  }
+}

@@ -1,0 +1,322 @@
+/**
+ * A device on a test bench: no machine, a clock that moves only when told, and everything that leaves the device
+ * written down. For unit tests of device models, ours and those of host programs.
+ */
+import { assert } from "../errors.ts";
+import { type Context, DEFER, type Range, type RangeHandlers, type Region, UNUSED } from "../io/types.ts";
+import { CLOCK, DYNAMIC_BASE } from "../memory/layout.ts";
+import { virtualTime } from "./clock.ts";
+import { type DeviceEnvironment, DeviceSet, type SavedDevice } from "./device-set.ts";
+import { InterruptLines } from "./interrupt-lines.ts";
+import { RegisterFile } from "./registers.ts";
+import { TimerQueue } from "./timer-queue.ts";
+import type { DeviceClass, Dma } from "./types.ts";
+
+export interface TestOptions {
+  readonly name?: string;
+  readonly epochNs?: bigint;
+  /** GSIs of the board, default 24. */
+  readonly lines?: number;
+  /** Bytes of guest memory from address 0 that DMA reaches, default 64 KiB. */
+  readonly memoryBytes?: number;
+}
+
+/** A change of an interrupt line's level. */
+export interface LineEvent {
+  readonly gsi: number;
+  readonly high: boolean;
+  /** ns of virtual time. */
+  readonly at: number;
+}
+
+export type BoardEvent =
+  | { readonly kind: "powerOff" | "reset" | "nmi" }
+  | { readonly kind: "exit"; readonly status: number }
+  | { readonly kind: "a20"; readonly enabled: boolean };
+
+export interface DeviceUnderTest<Api> {
+  readonly api: Api;
+  /** Port accesses; all ones where nobody answers. A handler that makes the guest wait throws: use `readLater`. */
+  read(port: number, width?: number): number;
+  write(port: number, value: number, width?: number): void;
+  /** Any handler, waiting ones too. */
+  readLater(port: number, width?: number): Promise<number>;
+  writeLater(port: number, value: number, width?: number): Promise<void>;
+  /** Guest-physical accesses of 1, 2, 4 bytes (8 with `mmioRead64`), split as the range's modes say. */
+  mmioRead(address: number, width?: number): number;
+  mmioWrite(address: number, value: number, width?: number): void;
+  mmioRead64(address: number): bigint;
+  mmioWrite64(address: number, value: bigint): void;
+  readonly clock: {
+    now(): number;
+    /** Moves virtual time on, firing timers in order, each at its own deadline. */
+    advance(ns: number): void;
+    /** Moves virtual time on without firing anything: timers that are due fire at the next `advance`, late. */
+    skip(ns: number): void;
+    /** `Infinity` when nothing is armed. */
+    readonly nextDeadline: number;
+  };
+  readonly lines: {
+    /** Every change of level so far, oldest first. */
+    readonly events: LineEvent[];
+    level(gsi: number): boolean;
+    /** Rising edges of one line so far. */
+    edges(gsi: number): number;
+    clear(): void;
+    /** Another device's hand on the same wire. */
+    drive(gsi: number, high: boolean): void;
+  };
+  readonly board: BoardEvent[];
+  readonly a20: boolean;
+  readonly msis: { readonly address: number; readonly data: number }[];
+  /** Guest memory from address 0. */
+  readonly memory: Uint8Array;
+  /** Puts another device on the same bench (it is reset along, but not saved or loaded). */
+  add<O, A>(deviceClass: DeviceClass<O, A>, options: O, name?: string): A;
+  reset(): void;
+  save(): SavedDevice;
+  load(saved: SavedDevice): void;
+  /** Saves, pushes the record through JSON-like copying, and returns a new bench with the same device loaded from it. */
+  reincarnate(): DeviceUnderTest<Api>;
+  dispose(): void;
+}
+
+export function deviceUnderTest<Options, Api>(
+  deviceClass: DeviceClass<Options, Api>,
+  options: Options,
+  testOptions: TestOptions = {},
+): DeviceUnderTest<Api> {
+  const wasm = new WebAssembly.Memory({ initial: Math.ceil(DYNAMIC_BASE / 0x1_0000) });
+  const now = virtualTime(wasm);
+  const clockBase = new Uint32Array(wasm.buffer, CLOCK.baseNs, 2);
+  const setNow = (ns: number) => {
+    clockBase[0] = ns;
+    clockBase[1] = Math.floor(ns / 2 ** 32);
+  };
+
+  const lines = new InterruptLines(testOptions.lines ?? 24);
+  const lineEvents: LineEvent[] = [];
+  for (let gsi = 0; gsi < lines.count; gsi++) {
+    lines.listen(gsi, (high) => lineEvents.push({ gsi, high, at: now() }));
+  }
+  const outside = Array.from({ length: lines.count }, (_, gsi) => lines.source(gsi));
+
+  const timers = new TimerQueue();
+  const boardEvents: BoardEvent[] = [];
+  const msis: { address: number; data: number }[] = [];
+  let a20 = true;
+  const memory = new Uint8Array(testOptions.memoryBytes ?? 0x1_0000);
+  const ports = new BenchSpace(1);
+  const mmio = new BenchSpace(4);
+
+  const environment: DeviceEnvironment = {
+    memory: wasm,
+    registers: new RegisterFile(wasm),
+    ports,
+    mmio,
+    lines,
+    timers,
+    now,
+    epochNs: testOptions.epochNs ?? 0n,
+    dma: benchDma(memory),
+    board: {
+      powerOff: () => boardEvents.push({ kind: "powerOff" }),
+      exit: (status) => boardEvents.push({ kind: "exit", status }),
+      reset: () => boardEvents.push({ kind: "reset" }),
+      nmi: () => boardEvents.push({ kind: "nmi" }),
+      setA20: (enabled) => {
+        a20 = enabled;
+        boardEvents.push({ kind: "a20", enabled });
+      },
+      get a20() {
+        return a20;
+      },
+    },
+    msi: (address, data) => msis.push({ address, data }),
+    input: (_device, receive) => receive,
+  };
+  const devices = new DeviceSet(environment);
+  const name = testOptions.name ?? deviceClass.name;
+  const api = devices.add(deviceClass, options, name);
+
+  const bench: DeviceUnderTest<Api> = {
+    api,
+    read: (port, width = 1) => settled(ports.read(port, width)),
+    write: (port, value, width = 1) => settled(ports.write(port, value, width)),
+    readLater: async (port, width = 1) => ports.read(port, width),
+    writeLater: async (port, value, width = 1) => ports.write(port, value, width),
+    mmioRead: (address, width = 4) =>
+      mmio.readBytes(address, width).reduceRight((value, byte) => value * 256 + byte, 0),
+    mmioWrite: (address, value, width = 4) => mmio.writeBytes(address, littleEndian(BigInt(value), width)),
+    mmioRead64: (address) => mmio.readBytes(address, 8).reduceRight((value, byte) => (value << 8n) | BigInt(byte), 0n),
+    mmioWrite64: (address, value) => mmio.writeBytes(address, littleEndian(value, 8)),
+    clock: {
+      now,
+      advance(ns) {
+        const end = now() + ns;
+        while (timers.nextDeadline <= end) {
+          setNow(Math.max(now(), timers.nextDeadline));
+          timers.fireDue(now());
+        }
+        setNow(end);
+      },
+      skip: (ns) => setNow(now() + ns),
+      get nextDeadline() {
+        return timers.nextDeadline;
+      },
+    },
+    lines: {
+      events: lineEvents,
+      level: (gsi) => lines.level(gsi),
+      edges: (gsi) => lineEvents.filter((event) => event.gsi === gsi && event.high).length,
+      clear: () => {
+        lineEvents.length = 0;
+      },
+      drive: (gsi, high) => outside[gsi].set(high),
+    },
+    board: boardEvents,
+    get a20() {
+      return a20;
+    },
+    msis,
+    memory,
+    add: (other, otherOptions, otherName) => devices.add(other, otherOptions, otherName),
+    reset: () => devices.reset(),
+    save: () => devices.save()[name],
+    load: (saved) => devices.load({ ...devices.save(), [name]: saved }),
+    reincarnate() {
+      const copy = deviceUnderTest(deviceClass, options, testOptions);
+      copy.clock.skip(now());
+      copy.memory.set(memory);
+      copy.load(structuredClone(devices.save()[name]));
+      return copy;
+    },
+    dispose: () => devices.dispose(),
+  };
+  return bench;
+}
+
+function settled<T>(result: T | Promise<T>): T {
+  if (result instanceof Promise) throw new Error("this access waits for ring 3: use readLater or writeLater");
+  return result;
+}
+
+const allOnes = (width: number) => 2 ** (8 * width) - 1;
+
+function littleEndian(value: bigint, width: number): number[] {
+  return Array.from({ length: width }, (_, byte) => Number((value >> BigInt(8 * byte)) & 0xffn));
+}
+
+function benchDma(memory: Uint8Array): Dma {
+  const view = new DataView(memory.buffer);
+  const inside = (address: number) => address + 4 <= memory.length;
+  return {
+    read: (address, into) => {
+      for (let i = 0; i < into.length; i++) into[i] = memory[address + i] ?? 0xff;
+    },
+    write: (address, from) => {
+      for (let i = 0; i < from.length && address + i < memory.length; i++) memory[address + i] = from[i];
+    },
+    read32: (address) => (inside(address) ? view.getUint32(address, true) : 0xffff_ffff),
+    write32: (address, value) => {
+      if (inside(address)) view.setUint32(address, value, true);
+    },
+  };
+}
+
+interface BenchRegion extends Region {
+  base: number;
+  mapped: boolean;
+  handlers: RangeHandlers;
+  modes: { readMode?: string; writeMode?: string };
+}
+
+/** A plain port or MMIO space, enough for one device. */
+class BenchSpace {
+  private readonly regions: BenchRegion[] = [];
+  private readonly unit: number;
+
+  constructor(unit: number) {
+    this.unit = unit;
+  }
+
+  register(owner: string, range: Range, handlers: RangeHandlers, modes: BenchRegion["modes"] = {}): Region {
+    const { regions } = this;
+    const region: BenchRegion = {
+      owner,
+      base: range.base,
+      length: range.length,
+      mapped: true,
+      handlers,
+      modes,
+      move(base) {
+        this.mapped = base !== undefined;
+        if (base !== undefined) this.base = base;
+      },
+      dispose() {
+        regions.splice(regions.indexOf(this), 1);
+      },
+    };
+    const other = regions.find((r) => r.mapped && r.base < range.base + range.length && range.base < r.base + r.length);
+    assert(!other, `'${owner}' overlaps '${other?.owner}' at 0x${range.base.toString(16)}`);
+    regions.push(region);
+    return region;
+  }
+
+  read(address: number, width: number): number | Promise<number> {
+    const region = this.find(address);
+    if (region === undefined) return allOnes(width);
+    const offset = address - region.base;
+    for (const context of ["raw", "ring0", "ring3"] as Context[]) {
+      const value = region.handlers[context]?.read?.(offset, width) ?? DEFER;
+      if (value === UNUSED) return allOnes(width);
+      if (value !== DEFER) return value;
+    }
+    return allOnes(width);
+  }
+
+  write(address: number, value: number, width: number): void | Promise<void> {
+    const region = this.find(address);
+    if (region === undefined) return;
+    const offset = address - region.base;
+    const { raw, ring0, ring3 } = region.handlers;
+    for (const handler of [raw?.write, ring0?.write]) {
+      const status = handler === undefined ? DEFER : (handler(offset, value, width) ?? 0);
+      if (status >= 0 || status === UNUSED) return;
+    }
+    return ring3?.write?.(offset, value, width);
+  }
+
+  /** Accesses that are not single aligned units are split (the default MMIO modes) unless the range passes them through. */
+  readBytes(address: number, width: number): number[] {
+    const passthrough = this.find(address)?.modes.readMode === "passthrough" && width <= 4;
+    if (passthrough) return littleEndian(BigInt(settled(this.read(address, width))), width);
+    const bytes: number[] = [];
+    const start = address - (address % this.unit);
+    for (let unit = start; unit < address + width; unit += this.unit) {
+      bytes.push(...littleEndian(BigInt(settled(this.read(unit, this.unit))), this.unit));
+    }
+    return bytes.slice(address - start, address - start + width);
+  }
+
+  writeBytes(address: number, bytes: number[]): void {
+    const mode = this.find(address)?.modes.writeMode ?? "dword-read-missing";
+    const value = (part: number[]) => part.reduceRight((sum, byte) => sum * 256 + byte, 0);
+    if (mode === "passthrough" && bytes.length <= 4) {
+      settled(this.write(address, value(bytes), bytes.length));
+      return;
+    }
+    const start = address - (address % this.unit);
+    for (let unit = start; unit < address + bytes.length; unit += this.unit) {
+      const given = Array.from({ length: this.unit }, (_, i) => bytes[unit + i - address] as number | undefined);
+      const whole = given.every((byte) => byte !== undefined);
+      if (!whole && mode.startsWith("only")) continue;
+      const missing = mode.includes("zeroed") || whole ? [0, 0, 0, 0] : this.readBytes(unit, this.unit);
+      settled(this.write(unit, value(given.map((byte, i) => byte ?? missing[i])), this.unit));
+    }
+  }
+
+  private find(address: number): BenchRegion | undefined {
+    return this.regions.find((r) => r.mapped && address >= r.base && address < r.base + r.length);
+  }
+}
