@@ -1,8 +1,9 @@
-import { assert, PorticoError } from "../errors.ts";
+import { PorticoError } from "../errors.ts";
 import type { MmioReadMode, MmioWriteMode, Range, RangeHandlers, Region } from "../io/types.ts";
 import { createClock } from "./clock.ts";
 import { rangeHandlers } from "./handlers.ts";
 import type { InterruptLines, LineSource } from "./interrupt-lines.ts";
+import { RawCompiler, type RawModule } from "./raw.ts";
 import type { RegisterFile } from "./registers.ts";
 import type { TimerQueue } from "./timer-queue.ts";
 import type {
@@ -68,11 +69,14 @@ export interface SavedDevice {
 
 /** The devices of one machine: creates, resets, saves, restores and disposes them together. */
 export class DeviceSet {
+  /** The machine's raw handlers, for engines that build them into compiled code. */
+  readonly raw: RawCompiler;
   private readonly environment: DeviceEnvironment;
   private readonly devices = new Map<string, DeviceInstance>();
 
   constructor(environment: DeviceEnvironment) {
     this.environment = environment;
+    this.raw = new RawCompiler(environment.memory, environment.registers);
   }
 
   /** Throws `PorticoError` `DEVICE_NAME_TAKEN`, or what the device's own registrations throw. */
@@ -83,7 +87,7 @@ export class DeviceSet {
         `there is already a device named '${name}'; give this one another name`,
       );
     }
-    const device = new DeviceInstance(this.environment, deviceClass, name);
+    const device = new DeviceInstance(this.environment, deviceClass, name, this.raw.module(name));
     try {
       const api = deviceClass.create(device, options);
       this.devices.set(name, device);
@@ -148,6 +152,7 @@ class DeviceInstance implements DeviceHost {
   readonly board: Board;
   private readonly environment: DeviceEnvironment;
   private readonly deviceClass: { readonly name: string; readonly version: number };
+  private readonly raw: RawModule;
   private readonly registerSets: { registers: Record<string, number>; keepOnReset: boolean }[] = [];
   private readonly timers: Timer[] = [];
   private readonly lines: LineSource[] = [];
@@ -156,8 +161,14 @@ class DeviceInstance implements DeviceHost {
   private readonly resets: (() => void)[] = [];
   private readonly disposals: (() => void)[] = [];
 
-  constructor(environment: DeviceEnvironment, deviceClass: { name: string; version: number }, name: string) {
+  constructor(
+    environment: DeviceEnvironment,
+    deviceClass: { name: string; version: number },
+    name: string,
+    raw: RawModule,
+  ) {
     this.environment = environment;
+    this.raw = raw;
     this.deviceClass = deviceClass;
     this.name = name;
     this.clock = createClock(environment.now, environment.epochNs);
@@ -286,9 +297,6 @@ class DeviceInstance implements DeviceHost {
   }
 
   private compile(handlers: Handlers): RangeHandlers {
-    for (const handler of [handlers.read, handlers.write]) {
-      assert(!(handler && "kind" in handler && handler.kind === "raw"), "raw handlers are not compiled yet");
-    }
-    return rangeHandlers(handlers, undefined);
+    return rangeHandlers(handlers, this.raw.compile(handlers));
   }
 }

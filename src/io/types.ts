@@ -32,8 +32,8 @@ export type Ring3Read = (offset: number, width: number) => number | Promise<numb
 export type Ring3Write = (offset: number, value: number, width: number) => void | Promise<void>;
 
 /**
- * A raw handler compiled to WebAssembly: as ring 0, with -1 for "declined" (reads return i64 at the WebAssembly level so
- * that all 32-bit values are distinct from a status; the JavaScript face converts).
+ * A raw handler compiled to WebAssembly: as ring 0, with `DEFER` for "declined" (reads return an f64 at the WebAssembly
+ * level, in which all 32-bit values are distinct from a status and which JavaScript takes without a BigInt).
  */
 export type RawRead = (offset: number, width: number) => number;
 export type RawWrite = (offset: number, value: number, width: number) => number;
