@@ -388,7 +388,7 @@ export class GuestMemory {
   /** How many bytes from `gpa`, at most `length`, one host copy can take: to the end of the page, and on while it fits. */
   private run(gpa: number, length: number): number {
     const entry = this.pages.entry(gpa);
-    let bytes = PAGE_SIZE - (gpa % PAGE_SIZE);
+    let bytes = PAGE_SIZE - (gpa & (PAGE_SIZE - 1));
     while (bytes < length) {
       const next = this.pages.entry(gpa + bytes);
       const pages = Math.ceil(bytes / PAGE_SIZE);
