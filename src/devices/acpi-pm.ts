@@ -1,5 +1,6 @@
 /** ACPI fixed hardware: power management event, control, timer and general-purpose event blocks. ACPI 6.5, section 4.8. */
 import { defineDevice } from "../device/define.ts";
+import { raw } from "../device/raw.ts";
 import { bytePorts } from "./byte-ports.ts";
 
 /** PM timer frequency and width. Section 4.8.2.1. */
@@ -125,13 +126,7 @@ export const acpiPm = defineDevice("acpi-pm", (host, options: AcpiPmOptions): Ac
 
   host.ports(
     { base: options.timer, length: TIMER_LENGTH },
-    {
-      read: bytePorts(
-        TIMER_LENGTH,
-        (offset) => ((ticks.read() & PM_TIMER_MASK) >> (8 * offset)) & 0xff,
-        () => {},
-      ).read,
-    },
+    { read: raw((x) => x.shrU(x.low(x.and(x.counter(ticks), PM_TIMER_MASK)), x.shl(x.offset, 3))) },
   );
 
   host.ports(

@@ -1,5 +1,6 @@
 /** 16550A UART. National Semiconductor PC16550D data sheet (June 1995); section and table numbers are its own. */
 import { defineDevice } from "../device/define.ts";
+import { raw } from "../device/raw.ts";
 import { bytePorts } from "./byte-ports.ts";
 
 /** Register offsets, table II. Offsets 0 and 1 are the divisor latch while LCR.divisorLatch is set. */
@@ -358,7 +359,39 @@ export const uart16550 = defineDevice("uart16550", (host, options: UartOptions):
     }
   }
 
-  host.ports({ base, length: LENGTH }, bytePorts(LENGTH, read, write));
+  const ports = bytePorts(LENGTH, read, write);
+  host.ports(
+    { base, length: LENGTH },
+    {
+      read: {
+        ring0: ports.read,
+        // What polling drivers read, as long as the read changes nothing.
+        raw: raw((x) => {
+          if (x.width !== 1) {
+            x.decline();
+            return 0;
+          }
+          const at = (offset: number) => x.eq(x.offset, offset);
+          const [lsr, iir, msr] = [x.get(r, "lsr"), x.get(r, "iir"), x.get(r, "msr")].map((value) => x.let(value));
+          const lineStatus = x.and(at(REGISTER.lsr), x.not(x.and(lsr, LINE_STATUS_CAUSES | LSR.errorInFifo)));
+          const identification = x.and(at(REGISTER.iir), x.ne(x.and(iir, IIR_CAUSE), IIR.thrEmpty));
+          const modemStatus = x.and(at(REGISTER.msr), x.not(x.and(msr, MSR_DELTAS)));
+          const answered = x.or(x.or(lineStatus, identification), x.or(modemStatus, at(REGISTER.scratch)));
+          x.if(x.not(answered), () => x.decline());
+          const status = x.select(at(REGISTER.msr), msr, x.select(at(REGISTER.iir), iir, lsr));
+          return x.select(at(REGISTER.scratch), x.get(kept, "scratch"), status);
+        }),
+      },
+      write: {
+        ring0: ports.write,
+        raw: raw((x) => {
+          if (x.width !== 1) return x.decline();
+          x.if(x.ne(x.offset, REGISTER.scratch), () => x.decline());
+          x.set(kept, "scratch", x.value);
+        }),
+      },
+    },
+  );
 
   /** Table I: the state after master reset. */
   function reset(): void {
