@@ -105,6 +105,16 @@ function multiply(): u32 {
   return 0;
 }
 
+/** n / d * 2^exponent, for significands n and d. */
+export function divideOperands(n: u64, d: u64, exponent: i32, sign: u32): void {
+  const less = n < d;
+  // n/2 over d lies in [1/2, 1) when n >= d, n over d when n < d: 64 quotient bits with the top one set.
+  const q = less ? divide(n, 0, d) : divide(n >> 1, n << 63, d);
+  const other = d - remainder;
+  const low = remainder < other ? u64(remainder != 0) : TOP | u64(remainder != other);
+  setFinite(sign, exponent - i32(less), q, low);
+}
+
 function quotient(): u32 {
   const sign = aSign ^ bSign;
   if (aClass == INFINITE) {
@@ -119,13 +129,7 @@ function quotient(): u32 {
   } else if (aClass == ZERO) {
     setResult(ZERO, sign);
   } else {
-    const less = aSignificand < bSignificand;
-    // a/2 over b lies in [1/2, 1) when a >= b, a over b when a < b: 64 quotient bits with the top one set.
-    const q = less
-      ? divide(aSignificand, 0, bSignificand)
-      : divide(aSignificand >> 1, aSignificand << 63, bSignificand);
-    const half = remainder >= bSignificand - remainder;
-    setFinite(sign, aExponent - bExponent - i32(less), q, half ? TOP | u64(remainder != bSignificand - remainder) : u64(remainder != 0));
+    divideOperands(aSignificand, bSignificand, aExponent - bExponent, sign);
   }
   return 0;
 }

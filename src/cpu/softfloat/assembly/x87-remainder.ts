@@ -1,5 +1,5 @@
 /** FPREM and FPREM1. SDM vol. 2: FPREM, FPREM1. */
-import { C0, C1, C2, C3, INFINITE, ZERO } from "./constants";
+import { C0, C1, C2, C3, INFINITE, UE, ZERO } from "./constants";
 import { setFinite, setResult } from "./core";
 import { aClass, aExponent, aSign, aSignificand, bClass, bExponent, bSignificand } from "./operand";
 import { packF80 } from "./pack";
@@ -40,7 +40,8 @@ function partial(dst: usize, a: usize, b: usize, control: u32, nearest: bool): u
   const difference = bClass == INFINITE ? -2 : aExponent - bExponent;
   if (difference < -1 || (difference < 0 && !nearest)) {
     setFinite(aSign, aExponent, aSignificand, 0);
-    return status | packF80(dst, control, 64);
+    // An infinite divisor hands a denormal back as it is, even with underflow unmasked.
+    return status | packF80(dst, bClass == INFINITE ? control | UE : control, 64);
   }
   let codes: u32 = 0;
   let sign = aSign;

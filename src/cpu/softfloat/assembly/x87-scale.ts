@@ -1,5 +1,5 @@
 /** FRNDINT, FSCALE, FXTRACT. SDM vol. 2. */
-import { FINITE, INFINITE, ZE, ZERO } from "./constants";
+import { FINITE, INFINITE, UE, ZE, ZERO } from "./constants";
 import { rClass, setFinite, setResult } from "./core";
 import { aClass, aExponent, aSign, aSignificand, bClass, bExponent, bSign, bSignificand } from "./operand";
 import { packF80, packStatus, roundToInteger, storeF80 } from "./pack";
@@ -47,7 +47,8 @@ export function f80_scale(dst: usize, a: usize, b: usize, control: u32): u32 {
     }
     setFinite(aSign, aExponent + count, aSignificand, 0);
   }
-  return status | packF80(dst, control, 64);
+  // Scaling by zero hands a denormal back as it is, even with underflow unmasked.
+  return status | packF80(dst, bClass == ZERO ? control | UE : control, 64);
 }
 
 /** Exponent to `exponent`, significand to `significand`. */
