@@ -3,6 +3,8 @@ import type { MmioReadMode, MmioWriteMode, Range, RangeHandlers, Region } from "
 import { createClock } from "./clock.ts";
 import { rangeHandlers } from "./handlers.ts";
 import type { InterruptLines, LineSource } from "./interrupt-lines.ts";
+import type { PciBus } from "./pci/bus.ts";
+import { PciFunctionModel, type SavedPciFunction } from "./pci/function.ts";
 import { RawCompiler, type RawModule } from "./raw.ts";
 import type { RegisterFile } from "./registers.ts";
 import type { TimerQueue } from "./timer-queue.ts";
@@ -15,6 +17,9 @@ import type {
   Handlers,
   InterruptLine,
   MmioOptions,
+  PciBar,
+  PciFunction,
+  PciFunctionOptions,
   RegisterOptions,
   RegisterShape,
   Registers,
@@ -43,6 +48,7 @@ export interface DeviceEnvironment {
   readonly mmio: MmioRegistrar;
   readonly lines: InterruptLines;
   readonly timers: TimerQueue;
+  readonly pci: PciBus;
   /** Virtual time in ns. */
   readonly now: () => number;
   readonly epochNs: bigint;
@@ -208,6 +214,26 @@ class DeviceInstance implements DeviceHost {
     this.environment.msi(address, data);
   }
 
+  pciFunction(options: PciFunctionOptions): PciFunction {
+    const { pci, msi } = this.environment;
+    const slot = pci.chooseSlot(options.slot, options.function ?? 0);
+    const pins = options.interruptPin === undefined ? [] : pci.wiring(slot, options.interruptPin);
+    const added = new PciFunctionModel(slot, options, {
+      lines: pins.map((gsi) => this.interrupt(gsi)),
+      claim: (bar) => this.claimBar(bar),
+      msi,
+      remap: () => pci.remap(),
+    });
+    pci.add(added);
+    this.onReset(() => added.reset());
+    this.onDispose(() => {
+      pci.remove(added);
+      added.dispose();
+    });
+    this.state({ save: () => added.save(), load: (saved: SavedPciFunction) => added.load(saved) });
+    return added;
+  }
+
   onReset(reset: () => void): void {
     this.resets.push(reset);
   }
@@ -294,6 +320,18 @@ class DeviceInstance implements DeviceHost {
   private keep(region: Region): Region {
     this.regions.push(region);
     return region;
+  }
+
+  /** A BAR's range is registered when software first gives it an address. */
+  private claimBar(bar: PciBar): (base: number) => Region {
+    const handlers = this.compile(bar.handlers);
+    const { ports, mmio } = this.environment;
+    return (base) => {
+      const range = { base, length: bar.size };
+      return bar.kind === "io"
+        ? ports.register(this.name, range, handlers)
+        : mmio.register(this.name, range, handlers, bar.options);
+    };
   }
 
   private compile(handlers: Handlers): RangeHandlers {

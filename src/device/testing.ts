@@ -8,6 +8,7 @@ import { CLOCK, DYNAMIC_BASE } from "../memory/layout.ts";
 import { virtualTime } from "./clock.ts";
 import { type DeviceEnvironment, DeviceSet, type SavedDevice } from "./device-set.ts";
 import { InterruptLines } from "./interrupt-lines.ts";
+import { PciBus } from "./pci/bus.ts";
 import { RegisterFile } from "./registers.ts";
 import { TimerQueue } from "./timer-queue.ts";
 import type { DeviceClass, Dma } from "./types.ts";
@@ -71,6 +72,8 @@ export interface DeviceUnderTest<Api> {
   readonly msis: { readonly address: number; readonly data: number }[];
   /** Guest memory from address 0. */
   readonly memory: Uint8Array;
+  /** Bus 0; pin INTA-INTD (1-4) of a slot leads to GSI 16 + (slot + pin - 1) mod 4. */
+  readonly pci: PciBus;
   /** Puts another device on the same bench (it is reset along, but not saved or loaded). */
   add<O, A>(deviceClass: DeviceClass<O, A>, options: O, name?: string): A;
   reset(): void;
@@ -106,6 +109,7 @@ export function deviceUnderTest<Options, Api>(
   const msis: { address: number; data: number }[] = [];
   let a20 = true;
   const memory = new Uint8Array(testOptions.memoryBytes ?? 0x1_0000);
+  const pci = new PciBus((slot, pin) => [16 + ((slot + pin - 1) & 3)]);
   const ports = new BenchSpace(1);
   const mmio = new BenchSpace(4);
 
@@ -116,6 +120,7 @@ export function deviceUnderTest<Options, Api>(
     mmio,
     lines,
     timers,
+    pci,
     now,
     epochNs: testOptions.epochNs ?? 0n,
     dma: benchDma(memory),
@@ -180,6 +185,7 @@ export function deviceUnderTest<Options, Api>(
     },
     msis,
     memory,
+    pci,
     add: (other, otherOptions, otherName) => devices.add(other, otherOptions, otherName),
     reset: () => devices.reset(),
     save: () => devices.save()[name],

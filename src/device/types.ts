@@ -119,6 +119,87 @@ export interface Board {
   nmi(): void;
 }
 
+/** A base address register. PCI 3.0, section 6.2.5.1. */
+export type PciBar =
+  | {
+      readonly kind: "io";
+      /** A power of two, 4 to 256. */
+      readonly size: number;
+      readonly handlers: Handlers;
+    }
+  | {
+      readonly kind: "memory";
+      /** A power of two, at least 16. */
+      readonly size: number;
+      readonly prefetchable?: boolean;
+      /** A 64-bit register: takes the next index as well. */
+      readonly wide?: boolean;
+      readonly handlers: Handlers;
+      readonly options?: MmioOptions;
+    };
+
+/** Bytes of configuration space beyond the standard header. */
+export interface PciRegister {
+  readonly offset: number;
+  /** Value after reset, one byte each. */
+  readonly bytes: readonly number[];
+  /** Bits that software may change, one mask a byte; none by default. */
+  readonly writable?: readonly number[];
+}
+
+/** A capability besides MSI. PCI 3.0, section 6.7. */
+export interface PciCapability {
+  readonly id: number;
+  /** What follows the two bytes of id and link. */
+  readonly bytes: readonly number[];
+  readonly writable?: readonly number[];
+}
+
+export interface PciFunctionOptions {
+  /** Device number on bus 0, 0-31; by default the first free one from 1. */
+  readonly slot?: number;
+  /** 0-7, default 0. */
+  readonly function?: number;
+  readonly vendorId: number;
+  readonly deviceId: number;
+  /** Base class, subclass and programming interface: 24 bits, as 0x060000 for a host bridge. */
+  readonly classCode: number;
+  readonly revision?: number;
+  readonly subsystemVendorId?: number;
+  readonly subsystemId?: number;
+  /** INTA is 1. None by default. */
+  readonly interruptPin?: 1 | 2 | 3 | 4;
+  /** By index of the register, 0-5. */
+  readonly bars?: readonly (PciBar | undefined)[];
+  /** Messages that the function can send: 1, 2, 4, 8, 16 or 32. No MSI by default. */
+  readonly msiMessages?: number;
+  readonly capabilities?: readonly PciCapability[];
+  readonly registers?: readonly PciRegister[];
+  /** Called after software wrote `width` bytes at `offset` of configuration space. */
+  onConfigWrite?(offset: number, width: number): void;
+}
+
+/** What a device does with its function. */
+export interface PciFunction {
+  readonly slot: number;
+  readonly function: number;
+  /**
+   * The function's interrupt request, a level. It reaches the INTx wire unless software has turned the pin off or
+   * switched to messages; command and status register follow it.
+   */
+  readonly interrupt: InterruptLine;
+  /** Sends message `index`. False when software has not enabled MSI: use `interrupt`. */
+  message(index?: number): boolean;
+  /** Whether the function may access memory (bus master enable): what a device checks before DMA. */
+  readonly busMaster: boolean;
+  /** Where software has put a BAR; `undefined` while it does not decode. */
+  barBase(index: number): number | undefined;
+  /** Configuration space as software reads it. `width` 1, 2 or 4, not beyond 256. */
+  readConfig(offset: number, width: number): number;
+  /** Sets bytes regardless of write masks: for the device's own status. */
+  setConfig(offset: number, value: number, width: number): void;
+}
+
 export interface DeviceHost {
   readonly name: string;
   readonly clock: Clock;
@@ -131,6 +212,11 @@ export interface DeviceHost {
   mmio(range: Range, handlers: Handlers, options?: MmioOptions): Region;
   interrupt(gsi: number): InterruptLine;
   timer(fire: () => void): Timer;
+  /**
+   * A function on PCI bus 0, with its configuration space, BARs and interrupts. Throws `PorticoError` `PCI_SLOT_TAKEN`,
+   * `PCI_SLOT_INVALID`, `PCI_BAR_INVALID`, `PCI_MSI_INVALID` or `PCI_CONFIG_FULL`.
+   */
+  pciFunction(options: PciFunctionOptions): PciFunction;
   /** A message-signalled interrupt: the dword write that the local APIC decodes (SDM vol 3, 11.11). */
   msi(address: number, data: number): void;
   /**
