@@ -224,6 +224,8 @@ export class PitCounter {
     const r = this.registers;
     const { mode } = this;
     const periodic = mode === 2 || mode === 3;
+    // In the middle of a strobe: the next edge ends it, by counting or by a load.
+    if (mode >= 4 && !this.output(tick)) return r.running || r.loadPending ? tick + 1 : NEVER;
     let { origin, reload, counted } = r;
     if (r.loadPending && !(periodic && r.running)) {
       if (!r.gate && mode !== 1 && mode !== 5) return NEVER;
