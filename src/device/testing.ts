@@ -2,7 +2,7 @@
  * A device on a test bench: no machine, a clock that moves only when told, and everything that leaves the device
  * written down. For unit tests of device models, ours and those of host programs.
  */
-import { assert } from "../errors.ts";
+import { PorticoError } from "../errors.ts";
 import { type Context, DEFER, type Range, type RangeHandlers, type Region, UNUSED } from "../io/types.ts";
 import { CLOCK, DYNAMIC_BASE } from "../memory/layout.ts";
 import { virtualTime } from "./clock.ts";
@@ -248,6 +248,7 @@ class BenchSpace {
 
   register(owner: string, range: Range, handlers: RangeHandlers, modes: BenchRegion["modes"] = {}): Region {
     const { regions } = this;
+    const checkFree = (base: number) => this.checkFree(region, base);
     const region: BenchRegion = {
       owner,
       base: range.base,
@@ -256,6 +257,7 @@ class BenchSpace {
       handlers,
       modes,
       move(base) {
+        if (base !== undefined) checkFree(base);
         this.mapped = base !== undefined;
         if (base !== undefined) this.base = base;
       },
@@ -263,8 +265,7 @@ class BenchSpace {
         regions.splice(regions.indexOf(this), 1);
       },
     };
-    const other = regions.find((r) => r.mapped && r.base < range.base + range.length && range.base < r.base + r.length);
-    assert(!other, `'${owner}' overlaps '${other?.owner}' at 0x${range.base.toString(16)}`);
+    checkFree(range.base);
     regions.push(region);
     return region;
   }
@@ -320,6 +321,14 @@ class BenchSpace {
       const missing = mode.includes("zeroed") || whole ? [0, 0, 0, 0] : this.readBytes(unit, this.unit);
       settled(this.write(unit, value(given.map((byte, i) => byte ?? missing[i])), this.unit));
     }
+  }
+
+  private checkFree(region: BenchRegion, base: number): void {
+    const other = this.regions.find(
+      (r) => r !== region && r.mapped && r.base < base + region.length && base < r.base + r.length,
+    );
+    if (other === undefined) return;
+    throw new PorticoError("RANGE_CONFLICT", `'${region.owner}' overlaps '${other.owner}' at 0x${base.toString(16)}`);
   }
 
   private find(address: number): BenchRegion | undefined {

@@ -84,7 +84,7 @@ export const fwCfg = defineDevice("fw-cfg", (host, options: FwCfgOptions) => {
     {
       read: (offset, width) => {
         let value = 0;
-        for (let i = Math.min(width, PORTS.dmaLength - offset) - 1; i >= 0; i--) {
+        for (let i = width - 1; i >= 0; i--) {
           value = value * 256 + DMA_SIGNATURE.charCodeAt(offset + i);
         }
         return value;

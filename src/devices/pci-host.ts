@@ -108,11 +108,7 @@ export const pciHost = defineDevice("pci-host", (host, { bus, shadow }: PciHostO
       ring0(offset, width) {
         if (offset === RESET_CONTROL && width === 1) return resetControl.read();
         if (offset < DATA || r.address < ENABLE) return UNUSED;
-        const register = (r.address & 0xfc) + offset - DATA;
-        // Bytes of the access beyond CFFh are not the bridge's.
-        const inside = Math.min(width, PORTS.length - offset);
-        const value = bus.read(busNumber(), deviceFunction(), register, inside);
-        return inside === width ? value : value + 2 ** (8 * width) - 2 ** (8 * inside);
+        return bus.read(busNumber(), deviceFunction(), (r.address & 0xfc) + offset - DATA, width);
       },
     },
     write: {
@@ -124,10 +120,7 @@ export const pciHost = defineDevice("pci-host", (host, { bus, shadow }: PciHostO
         if (offset === RESET_CONTROL && width === 1) return resetControl.write(value);
         // Bytes and words at the address register pass to the bus, where nobody is. 82441FX, section 3.1.1.
         if (offset < DATA || r.address < ENABLE) return UNUSED;
-        const register = (r.address & 0xfc) + offset - DATA;
-        const inside = Math.min(width, PORTS.length - offset);
-        const bytes = inside === 4 ? value : value % 2 ** (8 * inside);
-        bus.write(busNumber(), deviceFunction(), register, bytes, inside);
+        bus.write(busNumber(), deviceFunction(), (r.address & 0xfc) + offset - DATA, value, width);
       },
     },
   });
