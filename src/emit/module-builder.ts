@@ -38,7 +38,12 @@ export class ModuleBuilder {
   }
 
   function(name: string, type: FunctionType): FunctionBuilder {
-    const builder = new FunctionBuilder(this, name, type, this.imports.length + this.functions.length);
+    return this.adopt((index) => new FunctionBuilder(this, name, type, index));
+  }
+
+  /** Adds a function whose builder is of a class of the caller's, made for the index given. */
+  adopt<B extends FunctionBuilder>(create: (index: number) => B): B {
+    const builder = create(this.imports.length + this.functions.length);
     this.functions.push(builder);
     return builder;
   }

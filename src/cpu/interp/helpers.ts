@@ -1,0 +1,287 @@
+import type { Expr, FunctionBuilder, FunctionRef, ModuleBuilder } from "../../emit/index.ts";
+import { PAGE_SHIFT, PAGE_SIZE, TLB_ENTRIES } from "../../memory/layout.ts";
+import { TLB_ENTRY } from "../mmu/tlb-layout.ts";
+import { CPU, CS, DS, FS, PX, SEG, SS, STOP, VECTOR } from "../state.ts";
+import type { CpuImports } from "./imports.ts";
+
+/** Functions inside the interpreter module that instruction code shares. */
+export interface Helpers {
+  /** (cpu, linear, bytes) → host address, or 0: abandoned. */
+  readonly hostRead: FunctionRef;
+  /** (cpu, linear, bytes) → host address, or 0: not an ordinary page, take the slow path. */
+  readonly hostWrite: FunctionRef;
+  /** (cpu, linear, bytes) → host address (maybe the scratch slot), or 0: abandoned. */
+  readonly hostModify: FunctionRef;
+  /** Legacy modes: (cpu, segment, offset, bytes, write) → linear address, or -1: abandoned. */
+  readonly segment: FunctionRef;
+  /** 64-bit mode: (cpu, pc after ModRM, modrm, px, immediate bytes) → linear address, pc. */
+  readonly address64: FunctionRef;
+  /** Legacy modes: (cpu, pc after ModRM, modrm, px) → offset, pc, segment. */
+  readonly addressLegacy: FunctionRef;
+  /** (cpu) → host address of the code at `CPU.rip`, or 0: abandoned. Sets up the fetch window. */
+  readonly refetch64: FunctionRef;
+  readonly refetchLegacy: FunctionRef;
+}
+
+/** Longest instruction, SDM vol 2, 2.3.11. */
+const MAX_INSTRUCTION = 15;
+
+export function defineHelpers(module: ModuleBuilder, imports: CpuImports): Helpers {
+  return {
+    hostRead: hostFunction(module, "hostRead", TLB_ENTRY.readTag, imports.slowRead),
+    hostWrite: hostFunction(module, "hostWrite", TLB_ENTRY.writeTag, undefined),
+    hostModify: hostFunction(module, "hostModify", TLB_ENTRY.writeTag, imports.slowModify),
+    segment: segmentFunction(module),
+    address64: address64(module),
+    addressLegacy: addressLegacy(module),
+    refetch64: refetch(module, true, imports),
+    refetchLegacy: refetch(module, false, imports),
+  };
+}
+
+/** i32 address of the TLB entry for a linear address. */
+export function tlbEntry(f: FunctionBuilder, cpu: Expr, linear: Expr): Expr {
+  const index = f.and(f.wrap(f.shrU(linear, PAGE_SHIFT - 5)), (TLB_ENTRIES - 1) << 5);
+  return f.let(f.add(index, f.load("i32", 4, cpu, CPU.tlbBase)));
+}
+
+/** i32: non-zero when all `bytes` at `linear` lie in the page of the entry, with the right that the tag stands for. */
+export function tlbHit(f: FunctionBuilder, entry: Expr, tag: number, linear: Expr, bytes: Expr | number): Expr {
+  const last = typeof bytes === "number" ? f.add(linear, bytes - 1) : f.add(linear, f.sub(f.u64(bytes), 1));
+  return f.eq(f.and(last, -PAGE_SIZE), f.load("i64", 8, entry, tag));
+}
+
+export function hostAddress(f: FunctionBuilder, entry: Expr, linear: Expr): Expr {
+  return f.add(f.wrap(linear), f.load("i32", 4, entry, TLB_ENTRY.addend));
+}
+
+function hostFunction(module: ModuleBuilder, name: string, tag: number, slow: FunctionRef | undefined): FunctionRef {
+  const f = module.function(name, { params: ["i32", "i64", "i32"], results: ["i32"] });
+  const [cpu, linear, bytes] = [f.param(0), f.param(1), f.param(2)];
+  const entry = tlbEntry(f, cpu, linear);
+  f.if(tlbHit(f, entry, tag, linear, bytes), () => f.return(hostAddress(f, entry, linear)), undefined, true);
+  if (slow === undefined) f.return(f.i32(0));
+  else f.return(f.call(slow, cpu, f.wrap(linear), f.wrap(f.shrU(linear, 32)), bytes));
+  return f;
+}
+
+/** Limit and rights as cached with the segment (SDM vol 3, 5.3 and 5.5). */
+function segmentFunction(module: ModuleBuilder): FunctionRef {
+  const f = module.function("segment", { params: ["i32", "i32", "i64", "i32", "i32"], results: ["i64"] });
+  const [cpu, segment, offset, bytes, write] = [f.param(0), f.param(1), f.param(2), f.param(3), f.param(4)];
+  const cache = f.let(f.add(cpu, f.mul(segment, SEG.size)));
+  const at = (field: number) => f.load("i64", 8, cache, CPU.segments + field);
+  const high = f.choose(
+    "i64",
+    write,
+    () => at(SEG.highWrite),
+    () => at(SEG.highRead),
+  );
+  const last = f.sub(f.add(offset, f.u64(bytes)), 1);
+  const inside = f.and(f.geS(offset, at(SEG.low)), f.leS(last, high));
+  f.if(inside, () => f.return(f.and(f.add(offset, at(SEG.base)), 0xffff_ffff)), undefined, true);
+  f.store(4, cpu, f.i32(STOP.fault), CPU.stop);
+  f.store(4, cpu, f.select(f.eq(segment, SS), f.i32(VECTOR.ss), f.i32(VECTOR.gp)), CPU.vector);
+  f.store(4, cpu, f.i32(0), CPU.errorCode);
+  f.return(f.i64(-1));
+  return f;
+}
+
+const gprAt = (f: FunctionBuilder, cpu: Expr, number: Expr, bytes: 4 | 8) =>
+  f.load("i64", bytes, f.add(cpu, f.shl(number, 3)), CPU.gpr);
+
+/** SDM vol 2, 2.1.5 (32-bit addressing forms) and 2.2.1 (REX). */
+function address64(module: ModuleBuilder): FunctionRef {
+  const f = module.function("address64", {
+    params: ["i32", "i32", "i32", "i32", "i32"],
+    results: ["i64", "i32"],
+  });
+  const [cpu, , modrm, px, immediate] = [f.param(0), f.param(1), f.param(2), f.param(3), f.param(4)];
+  const pc = f.variable("i32", f.param(1));
+  const offset = f.variable("i64");
+  const rm = f.let(f.and(modrm, 7));
+  const mod = f.let(f.shrU(modrm, 6));
+  const displacement32 = () => {
+    const value = f.load("i64", 4, f.get(pc), 0, true);
+    f.set(pc, f.add(f.get(pc), 4));
+    return value;
+  };
+  const rexBase = () => f.shl(f.and(px, PX.rexB), 3);
+  f.if(
+    f.eq(rm, 4),
+    () => {
+      const sib = f.load("i32", 1, f.get(pc));
+      f.set(pc, f.add(f.get(pc), 1));
+      f.if(
+        f.and(f.eq(f.and(sib, 7), 5), f.eqz(mod)),
+        () => f.set(offset, displacement32()),
+        () => f.set(offset, gprAt(f, cpu, f.or(f.and(sib, 7), rexBase()), 8)),
+      );
+      const index = f.let(f.or(f.and(f.shrU(sib, 3), 7), f.shl(f.and(px, PX.rexX), 2)));
+      f.if(f.ne(index, 4), () => {
+        f.set(offset, f.add(f.get(offset), f.shl(gprAt(f, cpu, index, 8), f.u64(f.shrU(sib, 6)))));
+      });
+    },
+    () =>
+      f.if(
+        f.and(f.eq(rm, 5), f.eqz(mod)),
+        () => {
+          // RIP-relative: from the end of the instruction, immediate included.
+          const value = displacement32();
+          const next = f.add(f.u64(f.add(f.get(pc), immediate)), f.load("i64", 8, cpu, CPU.ripBias));
+          f.set(offset, f.add(value, next));
+        },
+        () => f.set(offset, gprAt(f, cpu, f.or(rm, rexBase()), 8)),
+      ),
+  );
+  f.if(
+    f.eq(mod, 1),
+    () => {
+      f.set(offset, f.add(f.get(offset), f.load("i64", 1, f.get(pc), 0, true)));
+      f.set(pc, f.add(f.get(pc), 1));
+    },
+    () => f.if(f.eq(mod, 2), () => f.set(offset, f.add(f.get(offset), displacement32()))),
+  );
+  f.if(
+    f.and(px, PX.addressSmall | PX.segment),
+    () => {
+      f.if(f.and(px, PX.addressSmall), () => f.set(offset, f.and(f.get(offset), 0xffff_ffff)));
+      f.set(offset, f.add(f.get(offset), overrideBase64(f, cpu, px)));
+    },
+    undefined,
+    false,
+  );
+  f.return(f.get(offset), f.get(pc));
+  return f;
+}
+
+/** 64-bit mode: the base that an FS or GS override adds (the others are ignored). */
+export function overrideBase64(f: FunctionBuilder, cpu: Expr, px: Expr): Expr {
+  const override = f.let(f.and(f.shrU(px, PX.segmentShift), 7));
+  return f.choose(
+    "i64",
+    f.gtU(override, FS),
+    () => f.load("i64", 8, f.add(cpu, f.mul(f.sub(override, 1), SEG.size)), CPU.segments + SEG.base),
+    () => f.i64(0),
+  );
+}
+
+/** SDM vol 2, tables 2-1 (16-bit) and 2-2 (32-bit). */
+function addressLegacy(module: ModuleBuilder): FunctionRef {
+  const f = module.function("addressLegacy", {
+    params: ["i32", "i32", "i32", "i32"],
+    results: ["i64", "i32", "i32"],
+  });
+  const [cpu, , modrm, px] = [f.param(0), f.param(1), f.param(2), f.param(3)];
+  const pc = f.variable("i32", f.param(1));
+  const offset = f.variable("i64");
+  const segment = f.variable("i32", DS);
+  const rm = f.let(f.and(modrm, 7));
+  const mod = f.let(f.shrU(modrm, 6));
+  const take = (bytes: 1 | 2 | 4) => {
+    const value = f.load("i64", bytes, f.get(pc), 0, true);
+    f.set(pc, f.add(f.get(pc), bytes));
+    return value;
+  };
+  const addTo = (value: Expr) => f.set(offset, f.add(f.get(offset), value));
+  const register = (number: number) => f.load("i64", 8, cpu, CPU.gpr + number * 8);
+  const [BX, BP, SI, DI] = [3, 5, 6, 7];
+
+  f.if(
+    f.and(px, PX.addressSmall),
+    () => {
+      f.if(
+        f.and(f.eq(rm, 6), f.eqz(mod)),
+        () => f.set(offset, take(2)),
+        () => {
+          const bases: [number, number | undefined][] = [
+            [BX, SI],
+            [BX, DI],
+            [BP, SI],
+            [BP, DI],
+            [SI, undefined],
+            [DI, undefined],
+            [BP, undefined],
+            [BX, undefined],
+          ];
+          bases.forEach(([base, index], number) => {
+            f.if(f.eq(rm, number), () => {
+              f.set(offset, index === undefined ? register(base) : f.add(register(base), register(index)));
+              if (base === BP) f.set(segment, SS);
+            });
+          });
+          f.if(f.eq(mod, 1), () => addTo(take(1)));
+          f.if(f.eq(mod, 2), () => addTo(take(2)));
+        },
+      );
+      f.set(offset, f.and(f.get(offset), 0xffff));
+    },
+    () => {
+      f.if(
+        f.eq(rm, 4),
+        () => {
+          const sib = f.load("i32", 1, f.get(pc));
+          f.set(pc, f.add(f.get(pc), 1));
+          const base = f.let(f.and(sib, 7));
+          f.if(
+            f.and(f.eq(base, 5), f.eqz(mod)),
+            () => f.set(offset, take(4)),
+            () => {
+              f.set(offset, gprAt(f, cpu, base, 8));
+              f.if(f.eq(f.and(base, 6), 4), () => f.set(segment, SS));
+            },
+          );
+          const index = f.let(f.and(f.shrU(sib, 3), 7));
+          f.if(f.ne(index, 4), () => addTo(f.shl(gprAt(f, cpu, index, 8), f.u64(f.shrU(sib, 6)))));
+        },
+        () =>
+          f.if(
+            f.and(f.eq(rm, 5), f.eqz(mod)),
+            () => f.set(offset, take(4)),
+            () => {
+              f.set(offset, gprAt(f, cpu, rm, 8));
+              f.if(f.eq(rm, 5), () => f.set(segment, SS));
+            },
+          ),
+      );
+      f.if(f.eq(mod, 1), () => addTo(take(1)));
+      f.if(f.eq(mod, 2), () => addTo(take(4)));
+      f.set(offset, f.and(f.get(offset), 0xffff_ffff));
+    },
+    false,
+  );
+  f.if(f.and(px, PX.segment), () => f.set(segment, f.sub(f.and(f.shrU(px, PX.segmentShift), 7), 1)), undefined, false);
+  f.return(f.get(offset), f.get(pc), f.get(segment));
+  return f;
+}
+
+/** Fast part of a fetch: the code page is in the TLB and the instruction cannot cross it; else TypeScript does it. */
+function refetch(module: ModuleBuilder, mode64: boolean, imports: CpuImports): FunctionRef {
+  const f = module.function(mode64 ? "refetch64" : "refetchLegacy", { params: ["i32"], results: ["i32"] });
+  const cpu = f.param(0);
+  const rip = f.load("i64", 8, cpu, CPU.rip);
+  const segment = CPU.segments + CS * SEG.size;
+  const linear = mode64 ? rip : f.let(f.and(f.add(rip, f.load("i64", 8, cpu, segment + SEG.base)), 0xffff_ffff));
+  const entry = tlbEntry(f, cpu, linear);
+  let hit = tlbHit(f, entry, TLB_ENTRY.execTag, linear, MAX_INSTRUCTION);
+  if (!mode64) {
+    // The whole rest of the page must lie within the limit, so that the window needs no second bound.
+    const pageEnd = f.add(rip, f.sub(PAGE_SIZE - 1, f.and(linear, PAGE_SIZE - 1)));
+    hit = f.and(hit, f.leU(pageEnd, f.load("i64", 8, cpu, segment + SEG.limit)));
+  }
+  f.if(
+    hit,
+    () => {
+      const host = f.let(hostAddress(f, entry, linear));
+      const start = f.sub(host, f.wrap(f.and(linear, PAGE_SIZE - 1)));
+      f.store(4, cpu, start, CPU.windowStart);
+      f.store(4, cpu, f.i32(PAGE_SIZE - MAX_INSTRUCTION + 1), CPU.windowLength);
+      f.store(8, cpu, f.sub(rip, f.u64(host)), CPU.ripBias);
+      f.return(host);
+    },
+    undefined,
+    true,
+  );
+  f.return(f.call(imports.slowFetch, cpu));
+  return f;
+}

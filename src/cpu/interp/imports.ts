@@ -1,0 +1,56 @@
+import type { FunctionRef, FunctionType, ModuleBuilder } from "../../emit/index.ts";
+
+const i = (params: number): FunctionType => ({ params: Array.from({ length: params }, () => "i32"), results: ["i32"] });
+
+/**
+ * Slow paths that generated code calls, each with the vCPU block as first operand. Those that can fail return 0 after
+ * setting `CPU.stop` (and, for a fault, `vector` and `errorCode`).
+ */
+export const CPU_IMPORTS = {
+  /** (cpu, linear low, linear high, bytes) → host address to read from. */
+  slowRead: i(4),
+  /** The value waits in `CPU.scratch`. (…) → 1 */
+  slowWrite: i(4),
+  /** (…) → host address holding the old value, writable; `commitModify` follows when it is the scratch slot. */
+  slowModify: i(4),
+  commitModify: i(1),
+  /** (…) → 1 when the bytes may be written. */
+  slowProve: i(4),
+  /** → host address of the instruction at `CPU.rip`; sets up the fetch window. */
+  slowFetch: i(1),
+  /** → 1, or 0 when the instruction at `CPU.startPc` is longer than 15 bytes (#GP). */
+  checkLength: i(1),
+  /** (cpu, operation, prefixes) → what a retired instruction returns, see RESULT. */
+  system: i(3),
+  /** (cpu, port, bytes) → value; check `CPU.stop`. */
+  portIn: i(3),
+  /** (cpu, port, bytes, value) → 1 */
+  portOut: i(4),
+} as const satisfies Record<string, FunctionType>;
+
+export type CpuImports = Record<keyof typeof CPU_IMPORTS, FunctionRef>;
+
+/** What an instruction function returns: an address to continue at, or one of these. */
+export const RESULT = {
+  /** Abandoned; `CPU.stop` says why. */
+  abandoned: 0,
+  /** Retired; continue at `CPU.rip`. */
+  refetch: 1,
+  /** Retired; leave the run loop. */
+  leave: 2,
+} as const;
+
+/** `softfloat`: the functions of the soft-float module by name. */
+export function declareImports(
+  module: ModuleBuilder,
+  softfloat: Readonly<Record<string, FunctionType>>,
+): { cpu: CpuImports; helpers: Map<string, FunctionRef> } {
+  module.importMemory("env", "memory");
+  const cpu = Object.fromEntries(
+    Object.entries(CPU_IMPORTS).map(([name, type]) => [name, module.importFunction("env", name, type)]),
+  ) as CpuImports;
+  const helpers = new Map(
+    Object.entries(softfloat).map(([name, type]) => [name, module.importFunction("softfloat", name, type)]),
+  );
+  return { cpu, helpers };
+}
