@@ -1,0 +1,17 @@
+export type { AccessListener, InstructionSource } from "./dispatcher.ts";
+export {
+  DeviceError,
+  type DeviceErrorCode,
+  type Direction,
+  describeRange,
+  IoRangeError,
+  type IoRangeErrorCode,
+  MmioRangeConflictError,
+  PortRangeConflictError,
+  type Space,
+} from "./errors.ts";
+export { type MmioModes, MmioSpace, type MmioSpaceOptions } from "./mmio-space.ts";
+export { PortSpace } from "./port-space.ts";
+export { type IoStatistics, type RangeStatistics, statistics, type UnclaimedStatistics } from "./statistics.ts";
+export * from "./types.ts";
+export { createIoClient, VcpuIo } from "./vcpu-io.ts";
