@@ -5,7 +5,9 @@
  * Sources: Intel 8259A data sheet (231468-003); Intel ICH9 data sheet (316972), interrupt controller registers.
  */
 import { defineDevice } from "../device/define.ts";
-import type { Registers } from "../device/types.ts";
+import { type RawBuilder, raw } from "../device/raw.ts";
+import type { Handlers, Registers } from "../device/types.ts";
+import type { Operand } from "../emit/index.ts";
 import type { InterruptAcknowledge } from "../io/types.ts";
 import { bytePorts } from "./byte-ports.ts";
 
@@ -44,6 +46,9 @@ const OCW2 = {
   setPriority: 6,
   rotateOnSpecificEoi: 7,
 } as const;
+
+/** The two OCW2 bytes that drivers send all the time. The level of a specific EOI is in the low three bits. */
+const RAW_OCW2 = { nonSpecificEoi: 0x20, specificEoi: 0x60 } as const;
 
 /** The master's input that the slave drives. */
 const CASCADE = 2;
@@ -153,6 +158,58 @@ class Chip {
     r.elcr = value;
     r.irr = (r.irr & ~value) | (r.inputs & value);
     this.update();
+  }
+
+  handlers(): Handlers {
+    const { read, write } = bytePorts(
+      2,
+      (offset) => this.read(offset),
+      (offset, value) => this.write(offset, value),
+    );
+    return {
+      read: { raw: raw((x) => this.rawRead(x)), ring0: read },
+      write: { raw: raw((x) => this.rawWrite(x)), ring0: write },
+    };
+  }
+
+  private rawRead(x: RawBuilder) {
+    const r = this.registers;
+    if (x.width !== 1) x.decline();
+    x.if(x.get(r, "poll"), () => x.decline());
+    return x.select(x.offset, x.get(r, "imr"), x.select(x.get(r, "readIsr"), x.get(r, "isr"), x.get(r, "irr")));
+  }
+
+  /**
+   * Masks and EOIs while no unmasked request waits (under the old mask or the new
+   * one): INT is low then and stays low. Everything else declines.
+   */
+  private rawWrite(x: RawBuilder): void {
+    const r = this.registers;
+    if (x.width !== 1) x.decline();
+    const value = x.value;
+    const unmasked = (mask: Operand) => x.and(x.get(r, "irr"), x.xor(mask, 0xff));
+    x.if(x.or(unmasked(x.get(r, "imr")), x.get(r, "expected")), () => x.decline());
+    x.if(
+      x.offset,
+      () => {
+        x.if(unmasked(value), () => x.decline());
+        x.set(r, "imr", value);
+      },
+      () => {
+        const isr = x.let(x.get(r, "isr"));
+        x.if(
+          x.eq(value, RAW_OCW2.nonSpecificEoi),
+          () => {
+            x.if(x.or(x.get(r, "specialMask"), x.get(r, "first")), () => x.decline());
+            x.set(r, "isr", x.and(isr, x.sub(isr, 1)));
+          },
+          () => {
+            x.if(x.ne(x.and(value, 0xf8), RAW_OCW2.specificEoi), () => x.decline());
+            x.set(r, "isr", x.and(isr, x.xor(x.shl(1, x.and(value, 7)), 0xff)));
+          },
+        );
+      },
+    );
   }
 
   /** What ICW1 does by itself: 8259A, "Initialization Command Words 1 and 2", items a to f. */
@@ -273,14 +330,7 @@ export const pic8259 = defineDevice("pic8259", (host, options: Pic8259Options): 
   const chips = [master, slave];
 
   chips.forEach((chip, index) => {
-    host.ports(
-      { base: index === 0 ? 0x20 : 0xa0, length: 2 },
-      bytePorts(
-        2,
-        (offset) => chip.read(offset),
-        (offset, value) => chip.write(offset, value),
-      ),
-    );
+    host.ports({ base: index === 0 ? 0x20 : 0xa0, length: 2 }, chip.handlers());
   });
   host.ports(
     { base: 0x4d0, length: 2 },
