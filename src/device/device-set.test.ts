@@ -21,7 +21,7 @@ const demo = defineDevice("demo", (host, options: { port: number; gsi: number })
       },
     },
   );
-  host.ports({ base: 0x700, length: 1 }, { read: ring3(async (_offset, width) => width + 0x40) });
+  host.ports({ base: 0x700, length: 2 }, { read: ring3(async (_offset, width) => width + 0x40) });
   host.onReset(() => {
     log += `reset with ${kept.seconds} `;
   });

@@ -2,8 +2,7 @@
  * A device on a test bench: no machine, a clock that moves only when told, and everything that leaves the device
  * written down. For unit tests of device models, ours and those of host programs.
  */
-import { PorticoError } from "../errors.ts";
-import { type Context, DEFER, type Range, type RangeHandlers, type Region, UNUSED } from "../io/types.ts";
+import { createIoClient, MmioSpace, PortSpace, WAIT } from "../io/index.ts";
 import { CLOCK, DYNAMIC_BASE } from "../memory/layout.ts";
 import { virtualTime } from "./clock.ts";
 import { type DeviceEnvironment, DeviceSet, type SavedDevice } from "./device-set.ts";
@@ -110,8 +109,30 @@ export function deviceUnderTest<Options, Api>(
   let a20 = true;
   const memory = new Uint8Array(testOptions.memoryBytes ?? 0x1_0000);
   const pci = new PciBus((slot, pin) => [16 + ((slot + pin - 1) & 3)]);
-  const ports = new BenchSpace(1);
-  const mmio = new BenchSpace(4);
+  const ports = new PortSpace();
+  const mmio = new MmioSpace();
+  let accesses = 0;
+  const io = createIoClient(ports, mmio, { instructionTag: () => accesses });
+  const buffer = new Uint8Array(8);
+  const bytes = new DataView(buffer.buffer);
+
+  /** One access as an instruction of its own. */
+  function settled(access: () => number): number {
+    accesses++;
+    const result = access();
+    if (result !== WAIT) return result;
+    io.clearJournal();
+    throw new Error("this access waits for ring 3: use readLater or writeLater");
+  }
+  /** An access that is restarted as long as it waits. */
+  async function later(access: () => number): Promise<number> {
+    accesses++;
+    for (;;) {
+      const result = access();
+      if (result !== WAIT) return result;
+      await io.waiting;
+    }
+  }
 
   const environment: DeviceEnvironment = {
     memory: wasm,
@@ -146,15 +167,31 @@ export function deviceUnderTest<Options, Api>(
 
   const bench: DeviceUnderTest<Api> = {
     api,
-    read: (port, width = 1) => settled(ports.read(port, width)),
-    write: (port, value, width = 1) => settled(ports.write(port, value, width)),
-    readLater: async (port, width = 1) => ports.read(port, width),
-    writeLater: async (port, value, width = 1) => ports.write(port, value, width),
-    mmioRead: (address, width = 4) =>
-      mmio.readBytes(address, width).reduceRight((value, byte) => value * 256 + byte, 0),
-    mmioWrite: (address, value, width = 4) => mmio.writeBytes(address, littleEndian(BigInt(value), width)),
-    mmioRead64: (address) => mmio.readBytes(address, 8).reduceRight((value, byte) => (value << 8n) | BigInt(byte), 0n),
-    mmioWrite64: (address, value) => mmio.writeBytes(address, littleEndian(value, 8)),
+    read: (port, width = 1) => settled(() => io.portRead(port, width)),
+    write: (port, value, width = 1) => {
+      settled(() => io.portWrite(port, value, width));
+    },
+    readLater: (port, width = 1) => later(() => io.portRead(port, width)),
+    writeLater: async (port, value, width = 1) => {
+      await later(() => io.portWrite(port, value, width));
+    },
+    mmioRead(address, width = 4) {
+      bytes.setUint32(0, 0);
+      settled(() => io.mmioRead(address, width, buffer));
+      return bytes.getUint32(0, true);
+    },
+    mmioWrite(address, value, width = 4) {
+      bytes.setUint32(0, value, true);
+      settled(() => io.mmioWrite(address, width, buffer));
+    },
+    mmioRead64(address) {
+      settled(() => io.mmioRead(address, 8, buffer));
+      return bytes.getBigUint64(0, true);
+    },
+    mmioWrite64(address, value) {
+      bytes.setBigUint64(0, value, true);
+      settled(() => io.mmioWrite(address, 8, buffer));
+    },
     clock: {
       now,
       advance(ns) {
@@ -202,17 +239,6 @@ export function deviceUnderTest<Options, Api>(
   return bench;
 }
 
-function settled<T>(result: T | Promise<T>): T {
-  if (result instanceof Promise) throw new Error("this access waits for ring 3: use readLater or writeLater");
-  return result;
-}
-
-const allOnes = (width: number) => 2 ** (8 * width) - 1;
-
-function littleEndian(value: bigint, width: number): number[] {
-  return Array.from({ length: width }, (_, byte) => Number((value >> BigInt(8 * byte)) & 0xffn));
-}
-
 function benchDma(memory: Uint8Array): Dma {
   const view = new DataView(memory.buffer);
   const inside = (address: number) => address + 4 <= memory.length;
@@ -228,110 +254,4 @@ function benchDma(memory: Uint8Array): Dma {
       if (inside(address)) view.setUint32(address, value, true);
     },
   };
-}
-
-interface BenchRegion extends Region {
-  base: number;
-  mapped: boolean;
-  handlers: RangeHandlers;
-  modes: { readMode?: string; writeMode?: string };
-}
-
-/** A plain port or MMIO space, enough for one device. */
-class BenchSpace {
-  private readonly regions: BenchRegion[] = [];
-  private readonly unit: number;
-
-  constructor(unit: number) {
-    this.unit = unit;
-  }
-
-  register(owner: string, range: Range, handlers: RangeHandlers, modes: BenchRegion["modes"] = {}): Region {
-    const { regions } = this;
-    const checkFree = (base: number) => this.checkFree(region, base);
-    const region: BenchRegion = {
-      owner,
-      base: range.base,
-      length: range.length,
-      mapped: true,
-      handlers,
-      modes,
-      move(base) {
-        if (base !== undefined) checkFree(base);
-        this.mapped = base !== undefined;
-        if (base !== undefined) this.base = base;
-      },
-      dispose() {
-        regions.splice(regions.indexOf(this), 1);
-      },
-    };
-    checkFree(range.base);
-    regions.push(region);
-    return region;
-  }
-
-  read(address: number, width: number): number | Promise<number> {
-    const region = this.find(address);
-    if (region === undefined) return allOnes(width);
-    const offset = address - region.base;
-    for (const context of ["raw", "ring0", "ring3"] as Context[]) {
-      const value = region.handlers[context]?.read?.(offset, width) ?? DEFER;
-      if (value === UNUSED) return allOnes(width);
-      if (value !== DEFER) return value;
-    }
-    return allOnes(width);
-  }
-
-  write(address: number, value: number, width: number): void | Promise<void> {
-    const region = this.find(address);
-    if (region === undefined) return;
-    const offset = address - region.base;
-    const { raw, ring0, ring3 } = region.handlers;
-    for (const handler of [raw?.write, ring0?.write]) {
-      const status = handler === undefined ? DEFER : (handler(offset, value, width) ?? 0);
-      if (status >= 0 || status === UNUSED) return;
-    }
-    return ring3?.write?.(offset, value, width);
-  }
-
-  /** Accesses that are not single aligned units are split (the default MMIO modes) unless the range passes them through. */
-  readBytes(address: number, width: number): number[] {
-    const passthrough = this.find(address)?.modes.readMode === "passthrough" && width <= 4;
-    if (passthrough) return littleEndian(BigInt(settled(this.read(address, width))), width);
-    const bytes: number[] = [];
-    const start = address - (address % this.unit);
-    for (let unit = start; unit < address + width; unit += this.unit) {
-      bytes.push(...littleEndian(BigInt(settled(this.read(unit, this.unit))), this.unit));
-    }
-    return bytes.slice(address - start, address - start + width);
-  }
-
-  writeBytes(address: number, bytes: number[]): void {
-    const mode = this.find(address)?.modes.writeMode ?? "dword-read-missing";
-    const value = (part: number[]) => part.reduceRight((sum, byte) => sum * 256 + byte, 0);
-    if (mode === "passthrough" && bytes.length <= 4) {
-      settled(this.write(address, value(bytes), bytes.length));
-      return;
-    }
-    const start = address - (address % this.unit);
-    for (let unit = start; unit < address + bytes.length; unit += this.unit) {
-      const given = Array.from({ length: this.unit }, (_, i) => bytes[unit + i - address] as number | undefined);
-      const whole = given.every((byte) => byte !== undefined);
-      if (!whole && mode.startsWith("only")) continue;
-      const missing = mode.includes("zeroed") || whole ? [0, 0, 0, 0] : this.readBytes(unit, this.unit);
-      settled(this.write(unit, value(given.map((byte, i) => byte ?? missing[i])), this.unit));
-    }
-  }
-
-  private checkFree(region: BenchRegion, base: number): void {
-    const other = this.regions.find(
-      (r) => r !== region && r.mapped && r.base < base + region.length && base < r.base + r.length,
-    );
-    if (other === undefined) return;
-    throw new PorticoError("RANGE_CONFLICT", `'${region.owner}' overlaps '${other.owner}' at 0x${base.toString(16)}`);
-  }
-
-  private find(address: number): BenchRegion | undefined {
-    return this.regions.find((r) => r.mapped && address >= r.base && address < r.base + r.length);
-  }
 }
