@@ -1,0 +1,55 @@
+import { describe, expect, it } from "vitest";
+import { checkOptions, UsageError } from "./options.ts";
+
+describe("options of portico run", () => {
+  it("has defaults for everything", () => {
+    expect(checkOptions({})).toEqual({
+      image: undefined,
+      initrd: undefined,
+      append: "",
+      memoryMiB: 256,
+      serial: { kind: "stdio" },
+      profile: undefined,
+      clock: "host",
+      timeoutSeconds: undefined,
+    });
+  });
+
+  it.each([
+    ["--kernel is the image", { kernel: "vmlinuz" }, { image: "vmlinuz" }],
+    ["so is a plain name", { image: "porch.elf" }, { image: "porch.elf" }],
+    ["a command line", { append: "console=ttyS0 quiet" }, { append: "console=ttyS0 quiet" }],
+    ["an empty command line", { append: "" }, { append: "" }],
+    ["memory", { memory: "3584" }, { memoryMiB: 3584 }],
+    ["no serial port", { serial: "none" }, { serial: { kind: "none" } }],
+    ["serial to a file", { serial: "file:a:b.log" }, { serial: { kind: "file", path: "a:b.log" } }],
+    ["a profile table", { profile: "" }, { profile: { path: undefined } }],
+    ["a profile file", { profile: "p.json" }, { profile: { path: "p.json" } }],
+    ["fractions of a second", { timeout: "0.5" }, { timeoutSeconds: 0.5 }],
+  ])("takes %s", (_, raw, expected) => {
+    expect(checkOptions(raw)).toMatchObject(expected);
+  });
+
+  it.each([
+    [{ memory: "0" }, /--memory '0' is not a number of MiB/],
+    [{ memory: "-5" }, /--memory '-5'/],
+    [{ memory: "12x" }, /--memory '12x'/],
+    [{ memory: "1e3" }, /--memory '1e3'/],
+    [{ memory: "3585" }, /--memory 3585 is too much; a machine has at most 3584 MiB/],
+    [{ memory: "" }, /--memory needs a value/],
+    [{ memory: ["1", "2"] }, /--memory is given 2 times/],
+    [{ serial: "tcp:1" }, /--serial 'tcp:1' is unknown; it is stdio, none or file:NAME/],
+    [{ serial: "file:" }, /--serial 'file:' is unknown/],
+    [{ clock: "wall" }, /--clock 'wall' is unknown; it is host or instructions/],
+    [{ timeout: "0" }, /--timeout '0'/],
+    [{ timeout: "soon" }, /--timeout 'soon'/],
+    [{ timeout: "9999999" }, /--timeout 9999999 is too long/],
+    [{ kernel: "a", image: "b" }, /either --kernel 'a' or the image 'b'/],
+    [{ kernel: "" }, /--kernel needs a value/],
+    [{ image: "" }, /the image's name is empty/],
+  ])("refuses %j in one line", (raw, message) => {
+    expect(() => checkOptions(raw)).toThrow(UsageError);
+    expect(() => checkOptions(raw)).toThrow(message);
+    expect(() => checkOptions(raw)).not.toThrow(/\n/);
+  });
+});

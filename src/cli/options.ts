@@ -1,0 +1,100 @@
+/** The options of `portico run`, checked: from what yargs makes of the command line to what a run needs. */
+
+import { PorticoError } from "../errors.ts";
+
+/** An option that cannot be; the message names it, its value and what would be right. */
+export class UsageError extends PorticoError {
+  declare readonly code: "USAGE";
+
+  constructor(message: string) {
+    super("USAGE", message);
+  }
+}
+
+export type SerialTarget = { kind: "stdio" } | { kind: "none" } | { kind: "file"; path: string };
+
+export interface RunOptions {
+  /** Undefined: the guest that comes with the package. */
+  readonly image: string | undefined;
+  readonly initrd: string | undefined;
+  readonly append: string;
+  readonly memoryMiB: number;
+  readonly serial: SerialTarget;
+  /** `path` undefined: a table on standard error. */
+  readonly profile: { readonly path: string | undefined } | undefined;
+  readonly clock: "host" | "instructions";
+  readonly timeoutSeconds: number | undefined;
+}
+
+/** As yargs gives them; an option given twice is an array. */
+export type RawOptions = Readonly<Record<string, unknown>>;
+
+/** Guest RAM lies below 0xE000_0000. */
+export const MAX_MEMORY_MIB = 3584;
+export const DEFAULT_MEMORY_MIB = 256;
+/** `setTimeout` takes 31 bits of milliseconds. */
+const MAX_TIMEOUT_SECONDS = 2_147_483;
+
+/** Throws `UsageError`. */
+export function checkOptions(raw: RawOptions): RunOptions {
+  const kernel = single(raw, "kernel");
+  const image = single(raw, "image");
+  if (kernel !== undefined && image !== undefined) {
+    throw new UsageError(`give either --kernel '${kernel}' or the image '${image}', not both`);
+  }
+  const clock = single(raw, "clock") ?? "host";
+  if (clock !== "host" && clock !== "instructions") {
+    throw new UsageError(`--clock '${clock}' is unknown; it is host or instructions`);
+  }
+  const profile = single(raw, "profile");
+  return {
+    image: kernel ?? image,
+    initrd: single(raw, "initrd"),
+    append: single(raw, "append") ?? "",
+    memoryMiB: memory(single(raw, "memory")),
+    serial: serial(single(raw, "serial") ?? "stdio"),
+    profile: profile === undefined ? undefined : { path: profile === "" ? undefined : profile },
+    clock,
+    timeoutSeconds: timeout(single(raw, "timeout")),
+  };
+}
+
+/** Options that need a value; an empty one is a slip, such as an unset shell variable. */
+const NEED_VALUE = new Set(["kernel", "image", "initrd", "memory", "serial", "clock", "timeout"]);
+
+function single(raw: RawOptions, name: string): string | undefined {
+  const value = raw[name];
+  if (value === undefined) return undefined;
+  if (Array.isArray(value)) throw new UsageError(`--${name} is given ${value.length} times; give it once`);
+  const text = String(value);
+  if (text === "" && NEED_VALUE.has(name)) {
+    throw new UsageError(name === "image" ? "the image's name is empty" : `--${name} needs a value`);
+  }
+  return text;
+}
+
+function memory(text: string | undefined): number {
+  if (text === undefined) return DEFAULT_MEMORY_MIB;
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= 1)) throw new UsageError(`--memory '${text}' is not a number of MiB, such as --memory 512`);
+  if (value > MAX_MEMORY_MIB)
+    throw new UsageError(`--memory ${value} is too much; a machine has at most ${MAX_MEMORY_MIB} MiB`);
+  return value;
+}
+
+function serial(text: string): SerialTarget {
+  if (text === "stdio" || text === "none") return { kind: text };
+  const path = text.startsWith("file:") ? text.slice("file:".length) : "";
+  if (path === "") throw new UsageError(`--serial '${text}' is unknown; it is stdio, none or file:NAME`);
+  return { kind: "file", path };
+}
+
+function timeout(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const value = /^\d*\.?\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value > 0))
+    throw new UsageError(`--timeout '${text}' is not a number of seconds above 0, such as --timeout 30`);
+  if (value > MAX_TIMEOUT_SECONDS)
+    throw new UsageError(`--timeout ${text} is too long; at most ${MAX_TIMEOUT_SECONDS} seconds`);
+  return value;
+}

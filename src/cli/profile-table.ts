@@ -1,0 +1,151 @@
+/** What `--profile` prints: where the guest's accesses went and which context answered them. */
+
+import Table from "cli-table3";
+
+/** Accesses that one context answered for one range. */
+export interface ProfileRange {
+  readonly space: "port" | "mmio";
+  readonly base: number;
+  readonly length: number;
+  readonly owner: string;
+  readonly context: string;
+  readonly reads: number;
+  readonly writes: number;
+  /** Accesses that this context passed on to the next one outward. */
+  readonly deferrals: number;
+}
+
+/** Accesses that no device answered. */
+export interface ProfileUnclaimed {
+  readonly space: "port" | "mmio";
+  readonly base: number;
+  readonly length: number;
+  readonly reads: number;
+  readonly writes: number;
+}
+
+export interface Profile {
+  readonly ranges: readonly ProfileRange[];
+  readonly unclaimed: readonly ProfileUnclaimed[];
+}
+
+/** No lines but the one below the head: columns that stay columns when copied into a mail or a file. */
+const PLAIN = {
+  top: "",
+  "top-mid": "",
+  "top-left": "",
+  "top-right": "",
+  bottom: "",
+  "bottom-mid": "",
+  "bottom-left": "",
+  "bottom-right": "",
+  left: "",
+  "left-mid": "",
+  mid: "",
+  "mid-mid": "",
+  right: "",
+  "right-mid": "",
+  middle: "  ",
+} as const;
+
+const count = new Intl.NumberFormat("en-US");
+
+const accesses = (entry: { reads: number; writes: number }): number => entry.reads + entry.writes;
+const sum = (entries: readonly { reads: number; writes: number }[]): number =>
+  entries.reduce((total, entry) => total + accesses(entry), 0);
+
+/** The whole report, with a newline at its end. */
+export function formatProfile(profile: Profile): string {
+  const total = sum(profile.ranges) + sum(profile.unclaimed);
+  const lines = [summary(profile, total)];
+
+  const touched = profile.ranges.filter((range) => accesses(range) + range.deferrals > 0);
+  if (touched.length > 0) lines.push("", rangeTable(touched, total));
+  const ranges = new Set(profile.ranges.map(key));
+  const idle = ranges.size - new Set(touched.map(key)).size;
+  if (idle > 0) lines.push("", `${idle} ${idle === 1 ? "range was" : "ranges were"} never accessed.`);
+
+  const unclaimed = profile.unclaimed.filter((entry) => accesses(entry) > 0);
+  if (unclaimed.length > 0)
+    lines.push("", "Unclaimed: reads gave all ones, writes were dropped.", unclaimedTable(unclaimed, total));
+  return `${lines.join("\n")}\n`;
+}
+
+function summary(profile: Profile, total: number): string {
+  const parts: string[] = [];
+  const contexts = [...new Set(profile.ranges.map((range) => range.context))];
+  for (const context of contexts) {
+    const answered = sum(profile.ranges.filter((range) => range.context === context));
+    if (answered > 0) parts.push(`${share(answered, total)} in ${context}`);
+  }
+  const unclaimed = sum(profile.unclaimed);
+  if (unclaimed > 0) parts.push(`${share(unclaimed, total)} unclaimed`);
+  const what = `${count.format(total)} ${total === 1 ? "access" : "accesses"} to ports and MMIO`;
+  return parts.length > 0 ? `${what}: ${parts.join(", ")}` : what;
+}
+
+/** Busiest range first; a range's contexts stay together, in the order given. */
+function rangeTable(ranges: readonly ProfileRange[], total: number): string {
+  const groups = new Map<string, ProfileRange[]>();
+  for (const range of ranges) {
+    const group = groups.get(key(range));
+    if (group) group.push(range);
+    else groups.set(key(range), [range]);
+  }
+  const sorted = [...groups.values()].sort((a, b) => sum(b) - sum(a) || a[0]!.base - b[0]!.base);
+  const rows = sorted.flatMap((group) =>
+    group.map((range, index) => [
+      index === 0 ? address(range) : "",
+      index === 0 ? range.owner : "",
+      range.context,
+      count.format(range.reads),
+      count.format(range.writes),
+      count.format(range.deferrals),
+      share(accesses(range), total),
+    ]),
+  );
+  return table(["range", "owner", "context", "reads", "writes", "deferrals", "share"], 3, rows);
+}
+
+function unclaimedTable(entries: readonly ProfileUnclaimed[], total: number): string {
+  const sorted = [...entries].sort((a, b) => accesses(b) - accesses(a) || a.base - b.base);
+  const rows = sorted.map((entry) => [
+    address(entry),
+    count.format(entry.reads),
+    count.format(entry.writes),
+    share(accesses(entry), total),
+  ]);
+  return table(["range", "reads", "writes", "share"], 1, rows);
+}
+
+/** @param texts how many columns at the left hold text; the others hold numbers and are right-aligned */
+function table(head: string[], texts: number, rows: string[][]): string {
+  const grid = new Table({
+    head,
+    colAligns: head.map((_, column) => (column < texts ? "left" : "right")),
+    chars: PLAIN,
+    style: { head: [], border: [], "padding-left": 0, "padding-right": 0 },
+  });
+  grid.push(...rows);
+  return grid
+    .toString()
+    .split("\n")
+    .map((line) => line.trimEnd())
+    .join("\n");
+}
+
+const key = (range: ProfileRange): string => `${range.space} ${range.base} ${range.length} ${range.owner}`;
+
+/** `port 0x03f8-0x03ff`, `mmio 0xfee00000-0xfee00fff`; one address alone if there is only one. */
+function address({ space, base, length }: { space: "port" | "mmio"; base: number; length: number }): string {
+  const digits = space === "port" ? 4 : 8;
+  const hex = (value: number): string => `0x${value.toString(16).padStart(digits, "0")}`;
+  return length === 1 ? `${space} ${hex(base)}` : `${space} ${hex(base)}-${hex(base + length - 1)}`;
+}
+
+/** With one decimal; what is there but would be shown as nothing is `<0.1%`. */
+function share(part: number, total: number): string {
+  if (part === 0) return "0.0%";
+  const percent = (part / total) * 100;
+  return percent < 0.05 ? "<0.1%" : `${percent.toFixed(1)}%`;
+}
