@@ -8,11 +8,13 @@ import {
   f64,
   f64x2,
   f80,
+  f80Between,
   f80Integral,
   f80Near,
   type Generator,
   i64,
   none,
+  positiveF80Between,
 } from "./operands.ts";
 
 /** Where `call` finds its operands and leaves its results in linear memory. */
@@ -42,12 +44,7 @@ const EXCEPTIONS = 0x3f;
 const ARITHMETIC = 0x23f;
 const CONDITION_CODES = 0x4700;
 
-function sse(
-  operation: string,
-  operands: readonly [Generator, Generator],
-  bytes: number,
-  call: Case["call"],
-): Case {
+function sse(operation: string, operands: readonly [Generator, Generator], bytes: number, call: Case["call"]): Case {
   return { operation, kind: "sse", a: operands[0], b: operands[1], bytes: [bytes, 0], status: EXCEPTIONS, call };
 }
 
@@ -268,6 +265,49 @@ function x87Cases(): Case[] {
         return 0;
       }),
     );
+  }
+  return cases;
+}
+
+/**
+ * The transcendental instructions, whose last bit Intel leaves open. C1 tells which way that bit went, so it is not
+ * compared. Operands of all kinds, then those of the documented range.
+ */
+export function transcendentalCases(): Case[] {
+  const status = EXCEPTIONS | 0x400;
+  const cases: Case[] = [];
+  const angles = [f80, f80Between(-72, 1), f80Between(-2, 4), f80Between(2, 62)];
+  for (const operand of angles) {
+    for (const name of ["sin", "cos"] as const) {
+      cases.push(x87(`f80_${name}`, [operand, none], status, (soft, _, cw) => soft[`f80_${name}`](RESULT, A, cw)));
+    }
+    // ST0 after the instruction is the cosine or the 1, ST1 the sine or tangent; without a result ST0 is the operand.
+    for (const name of ["sincos", "tan"] as const) {
+      const call = (soft: SoftFloat, _: DataView, cw: number) => soft[`f80_${name}`](SECOND, RESULT, A, cw);
+      cases.push(x87(`f80_${name}`, [operand, none], status, call, [10, 10]));
+    }
+  }
+  for (const operand of [f80, f80Between(-72, -1), f80Between(-6, -1)]) {
+    cases.push(x87("f80_exp2_minus_1", [operand, none], status, (soft, _, cw) => soft.f80_exp2_minus_1(RESULT, A, cw)));
+  }
+  for (const operand of [
+    f80,
+    positiveF80Between(-1, 0),
+    positiveF80Between(-70, 70),
+    positiveF80Between(-16382, 16383),
+  ]) {
+    cases.push(x87("f80_log2", [operand, f80], status, (soft, _, cw) => soft.f80_log2(RESULT, A, B, cw)));
+  }
+  for (const operand of [f80, f80Between(-72, -3), f80Between(-4, -1), positiveF80Between(-3, 80)]) {
+    cases.push(x87("f80_log2_plus_1", [operand, f80], status, (soft, _, cw) => soft.f80_log2_plus_1(RESULT, A, B, cw)));
+  }
+  for (const operands of [
+    [f80, f80],
+    [f80, f80Near],
+    [f80Between(-2, 2), f80Between(-3, 3)],
+    [f80Between(-2, 2), f80Between(-40, 40)],
+  ] as const) {
+    cases.push(x87("f80_atan", operands, status, (soft, _, cw) => soft.f80_atan(RESULT, A, B, cw)));
   }
   return cases;
 }

@@ -1,9 +1,9 @@
 /** Runs one case against the oracle and collects the differences. */
 
 import type { SoftFloat } from "../../src/cpu/softfloat/exports.ts";
-import { A, B, type Case, FLAGS, RESULT, SECOND } from "./cases.ts";
-import { type Oracle, RECORD_BYTES } from "./oracle.ts";
+import { A, type Case, FLAGS, RESULT, SECOND } from "./cases.ts";
 import { controlWord, mxcsr, Random } from "./operands.ts";
+import { type Oracle, RECORD_BYTES } from "./oracle.ts";
 
 export interface Harness {
   readonly soft: SoftFloat;
@@ -28,7 +28,11 @@ export function requests(oracle: Oracle, test: Case, count: number, seed: number
 
 function bytesOf(view: DataView, at: number, length: number): string {
   let text = "";
-  for (let i = length - 1; i >= 0; i--) text += view.getUint8(at + i).toString(16).padStart(2, "0");
+  for (let i = length - 1; i >= 0; i--)
+    text += view
+      .getUint8(at + i)
+      .toString(16)
+      .padStart(2, "0");
   return text;
 }
 
@@ -42,19 +46,42 @@ export function runOurs(harness: Harness, test: Case, request: DataView, at: num
   test.call(soft, memory, request.getUint32(at + 4, true));
 }
 
-/** Whether all exceptions that our function raised are masked. */
+/** Whether an exception that our function raised is unmasked in MXCSR. */
 function trapsOurs(memory: DataView, control: number): boolean {
   return (memory.getUint32(FLAGS, true) & 0x3f & ~(control >> 7)) !== 0;
 }
 
-/** Descriptions of the first differences, none if all runs agree. */
-export function differences(harness: Harness, test: Case, count: number, seed: number): string[] {
+/** Position of an 80-bit value among all values of its sign; NaNs and infinities come last. */
+function rank(view: DataView, at: number): bigint {
+  const field = BigInt(view.getUint16(at + 8, true) & 0x7fff);
+  return (field << 63n) + (view.getBigUint64(at, true) & 0x7fff_ffff_ffff_ffffn);
+}
+
+/** Units in the last place between two 80-bit values of one sign, 1000 for anything that is no rounding difference. */
+function distance(x: DataView, xAt: number, y: DataView, yAt: number): number {
+  if ((x.getUint16(xAt + 8, true) ^ y.getUint16(yAt + 8, true)) & 0x8000) return 1000;
+  const difference = rank(x, xAt) - rank(y, yAt);
+  return Math.min(1000, Number(difference < 0n ? -difference : difference));
+}
+
+export interface Comparison {
+  /** Descriptions of the first differences, none if all runs agree. */
+  readonly differences: string[];
+  /** How many results were 0, 1, ... units in the last place away. */
+  readonly distances: Map<number, number>;
+}
+
+/** Runs the case `count` times; results may differ by `tolerance` units in the last place. */
+export function compare(harness: Harness, test: Case, count: number, seed: number, tolerance = 0): Comparison {
   const { memory, oracle } = harness;
   const request = requests(oracle, test, count, seed);
   const answer = oracle.run(new Uint8Array(request.buffer));
   const response = new DataView(answer.buffer, answer.byteOffset, answer.byteLength);
-  const found: string[] = [];
-  if (response.byteLength !== request.byteLength) return ["the oracle did not answer every request"];
+  const differences: string[] = [];
+  const distances = new Map<number, number>();
+  if (response.byteLength !== request.byteLength) {
+    return { differences: ["the oracle did not answer every request"], distances };
+  }
   for (let at = 0; at < request.byteLength; at += RECORD_BYTES) {
     const control = request.getUint32(at + 4, true);
     runOurs(harness, test, request, at);
@@ -65,15 +92,21 @@ export function differences(harness: Harness, test: Case, count: number, seed: n
     let same = status === expected && (test.kind === "x87" || trapped === trapsOurs(memory, control));
     const ours = [bytesOf(memory, RESULT, test.bytes[0]), bytesOf(memory, SECOND, test.bytes[1])];
     const theirs = [bytesOf(response, at, test.bytes[0]), bytesOf(response, at + 16, test.bytes[1])];
-    if (!trapped) same &&= ours[0] === theirs[0] && ours[1] === theirs[1];
+    if (!trapped) {
+      let far = 0;
+      if (ours[0] !== theirs[0]) far = tolerance ? distance(memory, RESULT, response, at) : 1000;
+      if (ours[1] !== theirs[1]) far = Math.max(far, tolerance ? distance(memory, SECOND, response, at + 16) : 1000);
+      distances.set(far, (distances.get(far) ?? 0) + 1);
+      same &&= far <= tolerance;
+    }
     if (same) continue;
     const operands = `${bytesOf(request, at + 8, 10)} ${bytesOf(request, at + 24, 10)}`;
     const hex = (value: number) => value.toString(16);
-    found.push(
+    differences.push(
       `${test.operation} ${operands} control ${hex(control)}: host ${theirs.join(" ")} ${hex(expected)} trapped ${trapped}, ` +
         `ours ${ours.join(" ")} ${hex(status)}`,
     );
-    if (found.length === 20) break;
+    if (differences.length === 20) break;
   }
-  return found;
+  return { differences, distances };
 }

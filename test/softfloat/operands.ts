@@ -136,6 +136,15 @@ export function f80Between(low: number, high: number): Generator {
   };
 }
 
+/** The same, positive. */
+export function positiveF80Between(low: number, high: number): Generator {
+  const generate = f80Between(low, high);
+  return (random, view, at) => {
+    generate(random, view, at);
+    view.setUint16(at + 8, view.getUint16(at + 8, true) & 0x7fff, true);
+  };
+}
+
 /** A value near the one at `at - 16`: exponent a few apart, so that sums cancel and quotients are near powers of two. */
 export function f80Near(random: Random, view: DataView, at: number): void {
   f80(random, view, at);
@@ -150,7 +159,10 @@ export function f80Near(random: Random, view: DataView, at: number): void {
 
 /** Whole and half numbers of every size around the integer limits. */
 export function f80Integral(random: Random, view: DataView, at: number): void {
-  if (random.below(4) === 0) return f80(random, view, at);
+  if (random.below(4) === 0) {
+    f80(random, view, at);
+    return;
+  }
   const magnitude = random.below(66);
   let significand = fraction(random, 63) | (1n << 63n);
   if (random.below(2) === 0) significand &= ~0n << BigInt(Math.max(0, 62 - magnitude));

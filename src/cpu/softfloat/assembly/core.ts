@@ -3,16 +3,7 @@
  * result: `rHi:rLo / 2^127 * 2^rExponent` with the top bit set and the lowest bit sticky. Each function returns IE, ZE or 0.
  */
 import { DOWN, FINITE, IE, INFINITE, QNAN, TOP, ZE, ZERO } from "./constants";
-import {
-  aClass,
-  aExponent,
-  aSign,
-  aSignificand,
-  bClass,
-  bExponent,
-  bSign,
-  bSignificand,
-} from "./operand";
+import { aClass, aExponent, aSign, aSignificand, bClass, bExponent, bSign, bSignificand } from "./operand";
 import { divide, hi, lo, mulHigh, normalise, remainder, shiftRightJam } from "./wide";
 
 /** ZERO, FINITE, INFINITE, or QNAN for the default NaN of an invalid operation. */

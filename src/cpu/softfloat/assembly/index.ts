@@ -43,7 +43,16 @@ export { f80_atan } from "./x87-arctangent";
 export { f80_add, f80_div, f80_mul, f80_sqrt, f80_sub } from "./x87-arithmetic";
 export { f80_from_bcd, f80_to_bcd } from "./x87-bcd";
 export { f80_compare, f80_compare_unordered, f80_examine } from "./x87-compare";
-export { f80_ln_2, f80_log10_2, f80_log2_10, f80_log2_e, f80_one, f80_pi, f80_zero } from "./x87-constants";
+export {
+  f80_indefinite,
+  f80_ln_2,
+  f80_log10_2,
+  f80_log2_10,
+  f80_log2_e,
+  f80_one,
+  f80_pi,
+  f80_zero,
+} from "./x87-constants";
 export {
   f80_from_f32,
   f80_from_f64,

@@ -2,7 +2,18 @@
  * Operands taken apart. A finite value is `significand / 2^63 * 2^exponent` with the top bit of the significand set,
  * whatever format it came from. `u*` is the value unpacked last; `takeA` and `takeB` keep it as an operand of the core.
  */
-import { FINITE, F80_BIAS, F80_MIN_EXPONENT, INFINITE, MXCSR_DAZ, QNAN, SNAN, TOP, UNSUPPORTED, ZERO } from "./constants";
+import {
+  FINITE,
+  F80_BIAS,
+  F80_MIN_EXPONENT,
+  INFINITE,
+  MXCSR_DAZ,
+  QNAN,
+  SNAN,
+  TOP,
+  UNSUPPORTED,
+  ZERO,
+} from "./constants";
 
 export let uClass: i32 = 0;
 export let uSign: u32 = 0;

@@ -53,8 +53,8 @@ export function packBinary(precision: i32, rounding: u32, masks: u32, flush: boo
   packStatus = 0;
   const fractionBits = precision - 1;
   const bias = precision == 24 ? 127 : 1023;
-  const sign = <u64>rSign << (precision == 24 ? 31 : 63);
-  const infinity = <u64>(2 * bias + 1) << fractionBits;
+  const sign = (<u64>rSign) << (precision == 24 ? 31 : 63);
+  const infinity = (<u64>(2 * bias + 1)) << fractionBits;
   if (rClass == ZERO) return sign;
   if (rClass == INFINITE) return sign | infinity;
   if (rClass == QNAN) return sign | infinity | ((<u64>1) << (fractionBits - 1));
@@ -66,7 +66,7 @@ export function packBinary(precision: i32, rounding: u32, masks: u32, flush: boo
     tiny = exponent < -bias || !carries(precision, rounding);
     if (tiny) {
       if (!(masks & UE)) {
-        packStatus = UE | ((significand << precision) != 0 ? PE : 0);
+        packStatus = UE | (significand << precision != 0 ? PE : 0);
         return 0;
       }
       if (flush) {
@@ -90,7 +90,7 @@ export function packBinary(precision: i32, rounding: u32, masks: u32, flush: boo
   }
   // The integer bit of a normal number adds one to the field; a denormal that rounds up to normal carries into it.
   const biased = exponent + bias - 1;
-  const bits = (<u64>biased << fractionBits) + kept;
+  const bits = ((<u64>biased) << fractionBits) + kept;
   if (biased >= 2 * bias || bits >= infinity) {
     if (!(masks & OE)) {
       packStatus |= OE;

@@ -1,15 +1,5 @@
 /** SSE arithmetic on one lane. SDM vol. 1, 4.9 and 11.5.2; NaN operands: table 4-7. */
-import {
-  DE,
-  F32_DEFAULT_NAN,
-  F64_DEFAULT_NAN,
-  IE,
-  MXCSR_FTZ,
-  PRE_COMPUTATION,
-  QNAN,
-  SNAN,
-  UE,
-} from "./constants";
+import { DE, F32_DEFAULT_NAN, F64_DEFAULT_NAN, IE, MXCSR_FTZ, PRE_COMPUTATION, QNAN, SNAN, UE } from "./constants";
 import { ADD, DIVIDE, MULTIPLY, operate, rClass, SUBTRACT, squareRoot } from "./core";
 import { aClass, aDenormal, bClass, bDenormal, takeA, takeB, uClass, unpackF32, unpackF64 } from "./operand";
 import { packBinary, packStatus } from "./pack";

@@ -14,7 +14,7 @@ export function f32_to_f64(a: u32, mxcsr: u32, flagsPtr: usize): u64 {
   unpackF32(a, mxcsr);
   if (uClass > INFINITE) {
     if (uClass == SNAN) raise(flagsPtr, IE);
-    return (<u64>uSign << 63) | 0x7ff8_0000_0000_0000 | ((<u64>a & 0x7f_ffff) << 29);
+    return ((<u64>uSign) << 63) | 0x7ff8_0000_0000_0000 | ((<u64>a & 0x7f_ffff) << 29);
   }
   if (uDenormal) raise(flagsPtr, DE);
   keep();

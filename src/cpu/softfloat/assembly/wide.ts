@@ -116,7 +116,7 @@ export function shiftRightJam(aHi: u64, aLo: u64, count: i32): void {
     lo = aHi | u64(aLo != 0);
   } else if (count < 128) {
     hi = 0;
-    lo = (aHi >> (count - 64)) | u64((aHi << (128 - count)) != 0 || aLo != 0);
+    lo = (aHi >> (count - 64)) | u64(aHi << (128 - count) != 0 || aLo != 0);
   } else {
     hi = 0;
     lo = u64(aHi != 0 || aLo != 0);

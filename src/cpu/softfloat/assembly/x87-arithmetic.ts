@@ -3,7 +3,16 @@ import { INFINITE, QNAN } from "./constants";
 import { ADD, DIVIDE, MULTIPLY, operate, rClass, SUBTRACT, squareRoot } from "./core";
 import { aClass, bClass } from "./operand";
 import { packF80 } from "./pack";
-import { denormalOperand, denormalOperands, invalidResult, propagateOne, propagateTwo, stops, unpackOne, unpackTwo } from "./x87-nan";
+import {
+  denormalOperand,
+  denormalOperands,
+  invalidResult,
+  propagateOne,
+  propagateTwo,
+  stops,
+  unpackOne,
+  unpackTwo,
+} from "./x87-nan";
 
 /** Precision control, control word bits 9:8; the reserved value 1 acts as 64 bits. SDM vol. 1, table 8-2. */
 export function precisionOf(control: u32): i32 {

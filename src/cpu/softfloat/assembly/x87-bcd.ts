@@ -40,7 +40,7 @@ export function f80_to_bcd(dst: usize, a: usize, control: u32): u32 {
   for (let i: usize = 0; i < 9; i++) {
     const pair = <u32>(value % 100);
     value /= 100;
-    store<u8>(dst + i, <u8>(((pair / 10) << 4) | pair % 10));
+    store<u8>(dst + i, <u8>(((pair / 10) << 4) | (pair % 10)));
   }
   store<u8>(dst, <u8>(uSign << 7), 9);
   return status;

@@ -1,5 +1,5 @@
 /** FLD1, FLDL2T, FLDL2E, FLDPI, FLDLG2, FLDLN2, FLDZ: 66-bit values rounded as control says. SDM vol. 1, 8.3.8. */
-import { DOWN, TRUNCATE, UP } from "./constants";
+import { DOWN, F80_DEFAULT_NAN, TRUNCATE, UP } from "./constants";
 import { storeF80 } from "./pack";
 
 /** `nearest` was rounded up from the exact value, or down: directed modes move it by one unit. */
@@ -37,4 +37,8 @@ export function f80_log10_2(dst: usize, control: u32): void {
 
 export function f80_ln_2(dst: usize, control: u32): void {
   constant(dst, 0x3ffe, 0xb172_17f7_d1cf_79ac, true, control);
+}
+
+export function f80_indefinite(dst: usize): void {
+  storeF80(dst, 1, 0x7fff, F80_DEFAULT_NAN);
 }

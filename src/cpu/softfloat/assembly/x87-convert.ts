@@ -63,8 +63,8 @@ function toBinary(precision: i32, a: usize, control: u32, flagsPtr: usize): u64 
     if (uClass != QNAN) storeStatus(flagsPtr, IE);
     if (uClass == UNSUPPORTED) return precision == 24 ? 0xffc0_0000 : 0xfff8_0000_0000_0000;
     const fraction = (uSignificand << 1) | 0x8000_0000_0000_0000;
-    if (precision == 24) return (<u64>uSign << 31) | 0x7f80_0000 | (fraction >> 41);
-    return (<u64>uSign << 63) | 0x7ff0_0000_0000_0000 | (fraction >> 12);
+    if (precision == 24) return ((<u64>uSign) << 31) | 0x7f80_0000 | (fraction >> 41);
+    return ((<u64>uSign) << 63) | 0x7ff0_0000_0000_0000 | (fraction >> 12);
   }
   if (uClass == FINITE) setFinite(uSign, uExponent, uSignificand, 0);
   else setResult(uClass, uSign);

@@ -8,6 +8,12 @@ import { LN2_HI, LN2_LO } from "./transcendental-constants";
 import { hi, lo, mulFraction, normalise } from "./wide";
 import { denormalOperand, propagateOne, stops, unpackOne } from "./x87-nan";
 
+/** For operands from 2^-69 to 1/4, Intel processors multiply by an ln 2 of 66 bits and keep 67 bits of the product. */
+const LN2_66_LO: u64 = LN2_LO & 0xc000_0000_0000_0000;
+const PRODUCT_67_LO: u64 = 0xe000_0000_0000_0000;
+const LARGE: i32 = -2;
+const SMALL: i32 = -69;
+
 export function f80_exp2_minus_1(dst: usize, a: usize, control: u32): u32 {
   unpackOne(a);
   if (aClass > INFINITE) return propagateOne(dst, control);
@@ -29,10 +35,10 @@ export function f80_exp2_minus_1(dst: usize, a: usize, control: u32): u32 {
     return status | PE;
   }
   // 2^x - 1 = y (1 + y/2! + y^2/3! + ...) with y = x ln 2.
-  mulFraction(aSignificand, 0, LN2_HI, LN2_LO);
+  mulFraction(aSignificand, 0, LN2_HI, aExponent < LARGE ? LN2_66_LO : LN2_LO);
   const exponent = aExponent - normalise(hi, lo);
   const yHi = hi;
-  const yLo = lo;
+  const yLo = aExponent < SMALL || aExponent >= LARGE ? lo : lo & PRODUCT_67_LO;
   toFraction(yHi, yLo, exponent);
   // With |y| < 2^-k the term y^j / (j + 1)! falls below 2^-110 the sooner the larger k is.
   const last = exponent < -60 ? 3 : exponent < -20 ? 7 : exponent < -8 ? 13 : exponent < -3 ? 20 : 28;

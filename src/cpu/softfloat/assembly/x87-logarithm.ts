@@ -1,6 +1,6 @@
 /** FYL2X and FYL2XP1. SDM vol. 2. */
-import { C1, FINITE, INFINITE, PE, TOP, ZE, ZERO } from "./constants";
-import { setFinite, setResult } from "./core";
+import { F80_MIN_EXPONENT, FINITE, INFINITE, PE, TOP, UE, ZE, ZERO } from "./constants";
+import { rExponent, setFinite, setResult } from "./core";
 import { aClass, aExponent, aSign, aSignificand, bClass, bExponent, bSign, bSignificand } from "./operand";
 import { packF80 } from "./pack";
 import { oddSeries, squareFraction, timesOnePlusSum } from "./series";
@@ -39,7 +39,7 @@ function logOfRatio(nHi: u64, nLo: u64, dHi: u64, dLo: u64, exponent: i32): void
   logLo = lo;
 }
 
-/** log2 of mantissa (mHi:mLo) / 2^127 * 2^exponent. Returns the exact integer if the mantissa is 1, else 0. */
+/** log2 of mantissa (mHi:mLo) / 2^127 * 2^exponent. */
 function logOf(mHi: u64, mLo: u64, exponent: i32): void {
   let whole = exponent;
   let numeratorHi: u64;
@@ -91,15 +91,24 @@ function logOf(mHi: u64, mLo: u64, exponent: i32): void {
   logSign = wholeSign;
 }
 
-/** Result b * log; `exact`: the logarithm is an integer. */
+/**
+ * Result b * log; `exact`: the logarithm is an integer. Processors raise PE (and UE for a denormal) even then; they come
+ * to negative integers from a mantissa just short of the next power of two, which shows in directed rounding.
+ */
 function timesB(dst: usize, control: u32, exact: bool): u32 {
-  const sign = logSign ^ bSign;
+  const short = exact && logSign != 0;
+  if (short) {
+    const shift = normalise(logHi - 1, ~(<u64>0));
+    logHi = hi;
+    logLo = lo;
+    logExponent -= shift;
+  }
   mulFraction(logHi, logLo, bSignificand, 0);
   const shift = normalise(hi, lo);
-  setFinite(sign, logExponent + bExponent + 1 - shift, hi, exact ? lo : lo | 1);
+  setFinite(logSign ^ bSign, logExponent + bExponent + 1 - shift, hi, exact && !short ? lo : lo | 1);
   const status = packF80(dst, control, 64);
-  // Processors raise PE for every logarithm; C1 shows that they approach integers from the fraction of the mantissa.
-  return (status & PE) == 0 && exact && logSign ? status | PE | C1 : status | PE;
+  if (status & PE) return status;
+  return status | PE | (rExponent < F80_MIN_EXPONENT ? UE : 0);
 }
 
 /** a = x, b = y: y log2 x. */

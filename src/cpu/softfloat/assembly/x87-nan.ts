@@ -1,6 +1,27 @@
 /** What x87 instructions do with NaNs and unsupported encodings. SDM vol. 1, 4.8.3.5 and table 4-7. */
-import { CONTROL_DENORMAL_OPERAND, DE, F80_DEFAULT_NAN, IE, PRE_COMPUTATION, QNAN, SNAN, UNSUPPORTED } from "./constants";
-import { aClass, aDenormal, aSign, aSignificand, bClass, bDenormal, bSign, bSignificand, takeA, takeB, unpackF80 } from "./operand";
+import {
+  CONTROL_DENORMAL_OPERAND,
+  DE,
+  F80_DEFAULT_NAN,
+  IE,
+  PRE_COMPUTATION,
+  QNAN,
+  SNAN,
+  UNSUPPORTED,
+} from "./constants";
+import {
+  aClass,
+  aDenormal,
+  aSign,
+  aSignificand,
+  bClass,
+  bDenormal,
+  bSign,
+  bSignificand,
+  takeA,
+  takeB,
+  unpackF80,
+} from "./operand";
 import { storeF80 } from "./pack";
 
 const QUIET: u64 = 0x4000_0000_0000_0000;

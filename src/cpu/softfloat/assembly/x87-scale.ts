@@ -3,7 +3,16 @@ import { FINITE, INFINITE, UE, ZE, ZERO } from "./constants";
 import { rClass, setFinite, setResult } from "./core";
 import { aClass, aExponent, aSign, aSignificand, bClass, bExponent, bSign, bSignificand } from "./operand";
 import { packF80, packStatus, roundToInteger, storeF80 } from "./pack";
-import { denormalOperand, denormalOperands, invalidResult, propagateOne, propagateTwo, stops, unpackOne, unpackTwo } from "./x87-nan";
+import {
+  denormalOperand,
+  denormalOperands,
+  invalidResult,
+  propagateOne,
+  propagateTwo,
+  stops,
+  unpackOne,
+  unpackTwo,
+} from "./x87-nan";
 import { f80_from_i64 } from "./x87-convert";
 
 export function f80_round(dst: usize, a: usize, control: u32): u32 {

@@ -14,6 +14,8 @@ const HALF_PI_LO: u64 = 0x243f_6a88_85a3_08d3;
 const QUARTER_PI: u64 = 0xc90f_daa2_2168_c235;
 /** Below 2^-68 processors answer sin x = x, cos x = 1, tan x = x in every rounding mode. */
 const SMALL: i32 = -68;
+/** From here down their tangent is the argument less something, but for powers of two: seen in directed rounding. */
+const SMALL_TANGENT: i32 = -34;
 
 /** The argument less a multiple of pi/2, in [-pi/4, pi/4]: mantissa (zero for 0), exponent, sign; and the multiple mod 4. */
 let argumentHi: u64 = 0;
@@ -85,13 +87,8 @@ function computeSine(): void {
 function computeCosine(): void {
   squareFraction(argumentHi, argumentLo, argumentExponent);
   factorialSeries(hi, lo, 2, 2, lastOdd() + 1, true);
-  if ((sumHi | sumLo) == 0) {
-    cosineHi = TOP;
-    cosineLo = 0;
-    cosineExponent = 0;
-    return;
-  }
-  cosineExponent = -1 - normalise(0 - sumHi - u64(sumLo != 0), 0 - sumLo);
+  const low = (sumHi | sumLo) == 0 ? 1 : sumLo;
+  cosineExponent = -1 - normalise(0 - sumHi - u64(low != 0), 0 - low);
   cosineHi = hi;
   cosineLo = lo;
 }
@@ -198,6 +195,13 @@ export function f80_tan(tangent: usize, one: usize, a: usize, control: u32): u32
   let status = early;
   if (isSmall()) {
     status |= storeSame(tangent, control);
+  } else if (aExponent <= SMALL_TANGENT) {
+    if (aSignificand == TOP) {
+      status |= storeSame(tangent, control);
+    } else {
+      setFinite(aSign, aExponent, aSignificand - 1, ~(<u64>0));
+      status |= packF80(tangent, control, 64);
+    }
   } else {
     reduceArgument();
     computeTangent();
