@@ -19,6 +19,8 @@ export interface TestOptions {
   readonly lines?: number;
   /** Bytes of guest memory from address 0 that DMA reaches, default 64 KiB. */
   readonly memoryBytes?: number;
+  /** A20 at the start, default on. */
+  readonly a20?: boolean;
 }
 
 /** A change of an interrupt line's level. */
@@ -106,7 +108,7 @@ export function deviceUnderTest<Options, Api>(
   const timers = new TimerQueue();
   const boardEvents: BoardEvent[] = [];
   const msis: { address: number; data: number }[] = [];
-  let a20 = true;
+  let a20 = testOptions.a20 ?? true;
   const memory = new Uint8Array(testOptions.memoryBytes ?? 0x1_0000);
   const pci = new PciBus((slot, pin) => [16 + ((slot + pin - 1) & 3)]);
   const ports = new PortSpace();
@@ -228,7 +230,7 @@ export function deviceUnderTest<Options, Api>(
     save: () => devices.save()[name],
     load: (saved) => devices.load({ ...devices.save(), [name]: saved }),
     reincarnate() {
-      const copy = deviceUnderTest(deviceClass, options, testOptions);
+      const copy = deviceUnderTest(deviceClass, options, { ...testOptions, a20 });
       copy.clock.skip(now());
       copy.memory.set(memory);
       copy.load(structuredClone(devices.save()[name]));
