@@ -51,6 +51,8 @@ export function maskOf(width: number): number {
 export class Dispatcher implements DeviceAccess {
   readonly journal = new Journal();
   private readonly source: InstructionSource;
+  /** Some range has a ring-3 handler. While none has, no access can wait, and nobody needs the journal. */
+  private journalled = false;
   /** The operation that the journal is about. */
   private tag = Number.NaN;
   private flags = 0;
@@ -75,8 +77,13 @@ export class Dispatcher implements DeviceAccess {
   private listener: AccessListener | undefined;
   private stopwatch: (() => number) | undefined;
 
-  constructor(source: InstructionSource) {
+  constructor(source: InstructionSource, stores: readonly RegionStore[]) {
     this.source = source;
+    for (const store of stores) {
+      store.whenRing3(() => {
+        this.journalled = true;
+      });
+    }
   }
 
   // ---- Observation -------------------------------------------------------------------------------------------------
@@ -134,9 +141,15 @@ export class Dispatcher implements DeviceAccess {
     return this.callRing3Write(store, region, handler, address, this.commitOffset, value, width, true);
   }
 
-  private begin(tag: number): void {
-    this.tag = tag;
-    this.journal.clear();
+  /** False while a restarted operation is still to be answered from the journal. */
+  private atJournalEnd(): boolean {
+    const { journal } = this;
+    const tag = this.source.instructionTag();
+    if (tag !== this.tag) {
+      this.tag = tag;
+      journal.clear();
+    }
+    return journal.cursor === journal.count;
   }
 
   /** The operation is abandoned until `settle` has been called. */
@@ -183,16 +196,15 @@ export class Dispatcher implements DeviceAccess {
 
   /** The value (up to 32 bits; all ones from nobody), or `WAIT`. */
   deviceRead(store: RegionStore, region: number, address: number, width: number): number {
-    const { journal } = this;
-    const tag = this.source.instructionTag();
-    if (tag !== this.tag) this.begin(tag);
-    if (this.flags !== 0 || journal.cursor !== journal.count) return this.deviceReadSlow(store, region, address, width);
+    if (this.flags !== 0 || (this.journalled && !this.atJournalEnd())) {
+      return this.deviceReadSlow(store, region, address, width);
+    }
     const handler = store.innerRead[region]!;
     const answer = handler(address - store.origin[region]!, width);
     if (answer >= 0) {
       store.counters[store.innerReadCounter[region]!]++;
       const value = (answer & maskOf(width)) >>> 0;
-      journal.record(store.kind | width, address, value);
+      if (this.journalled) this.journal.record(store.kind | width, address, value);
       return value;
     }
     return this.readOutward(store, region, store.innerReadContext[region]!, address, width, answer);
@@ -200,17 +212,14 @@ export class Dispatcher implements DeviceAccess {
 
   /** 0, or `WAIT`. `value` has no bits beyond `width`. */
   deviceWrite(store: RegionStore, region: number, address: number, value: number, width: number): number {
-    const { journal } = this;
-    const tag = this.source.instructionTag();
-    if (tag !== this.tag) this.begin(tag);
-    if (this.flags !== 0 || journal.cursor !== journal.count) {
+    if (this.flags !== 0 || (this.journalled && !this.atJournalEnd())) {
       return this.deviceWriteSlow(store, region, address, value, width);
     }
     const handler = store.innerWrite[region]!;
     const answer = handler(address - store.origin[region]!, value, width);
     if (answer === undefined || answer >= 0) {
       store.counters[store.innerWriteCounter[region]!]++;
-      journal.record(store.kind | KIND.write | width, address, value);
+      if (this.journalled) this.journal.record(store.kind | KIND.write | width, address, value);
       return 0;
     }
     return this.writeOutward(store, region, store.innerWriteContext[region]!, address, value, width, answer);
@@ -218,7 +227,7 @@ export class Dispatcher implements DeviceAccess {
 
   private deviceReadSlow(store: RegionStore, region: number, address: number, width: number): number {
     if (this.flushCommits() === WAIT) return WAIT;
-    if (this.journal.answers(store.kind | width, address)) return this.journal.value();
+    if (!this.atJournalEnd() && this.journal.answers(store.kind | width, address)) return this.journal.value();
     const context = store.innerReadContext[region]!;
     const began = this.stopwatch === undefined ? 0 : this.stopwatch();
     const answer = store.innerRead[region]!(address - store.origin[region]!, width);
@@ -228,7 +237,7 @@ export class Dispatcher implements DeviceAccess {
 
   private deviceWriteSlow(store: RegionStore, region: number, address: number, value: number, width: number): number {
     if (this.flushCommits() === WAIT) return WAIT;
-    if (this.journal.answers(store.kind | KIND.write | width, address)) return 0;
+    if (!this.atJournalEnd() && this.journal.answers(store.kind | KIND.write | width, address)) return 0;
     const context = store.innerWriteContext[region]!;
     const began = this.stopwatch === undefined ? 0 : this.stopwatch();
     const answer = store.innerWrite[region]!(address - store.origin[region]!, value, width);
@@ -296,7 +305,7 @@ export class Dispatcher implements DeviceAccess {
     }
     if (status === COMMIT_LATER && from === RING0) {
       this.countDeferral(store, region, RING0);
-      this.journal.record(store.kind | KIND.write | width, address, value);
+      this.record(store.kind | KIND.write | width, address, value);
       this.commitStore = store;
       this.commitRegion = region;
       this.commitHandler = ring3;
@@ -310,8 +319,12 @@ export class Dispatcher implements DeviceAccess {
     }
     if (status !== UNUSED && !(status >= 0)) throw this.badResult(store, region, "write", address, width, status);
     this.countWrite(store, region, status === UNUSED ? NOBODY : from, address, width, value);
-    this.journal.record(store.kind | KIND.write | width, address, value);
+    this.record(store.kind | KIND.write | width, address, value);
     return 0;
+  }
+
+  private record(kind: number, address: number, value: number): void {
+    if (this.journalled) this.journal.record(kind, address, value);
   }
 
   // ---- Ring 3 ------------------------------------------------------------------------------------------------------
@@ -377,14 +390,14 @@ export class Dispatcher implements DeviceAccess {
       this.addTime(store, region, RING3, began);
       this.countWrite(store, region, RING3, address, width, value);
       // A committed write is in the journal since its instruction retired.
-      if (!commit) this.journal.record(store.kind | KIND.write | width, address, value);
+      if (!commit) this.record(store.kind | KIND.write | width, address, value);
       return 0;
     }
     const settle = this.wait(commit);
     const finish = () => {
       this.addTime(store, region, RING3, began);
       this.countWrite(store, region, RING3, address, width, value);
-      if (!commit) this.journal.record(store.kind | KIND.write | width, address, value);
+      if (!commit) this.record(store.kind | KIND.write | width, address, value);
       return undefined;
     };
     answer.then(
@@ -398,10 +411,9 @@ export class Dispatcher implements DeviceAccess {
 
   /** 1: go on; 0: units are being answered from the journal, one by one; or `WAIT`. */
   readyForString(): number {
-    const tag = this.source.instructionTag();
-    if (tag !== this.tag) this.begin(tag);
+    const atEnd = this.atJournalEnd();
     if (this.flushCommits() === WAIT) return WAIT;
-    return this.journal.cursor === this.journal.count ? 1 : 0;
+    return atEnd ? 1 : 0;
   }
 
   /** A string callback's turn, timed and checked: the units it says it transferred. */
@@ -465,7 +477,7 @@ export class Dispatcher implements DeviceAccess {
     const value = (answer & maskOf(width)) >>> 0;
     if (region === 0) store.unclaimed.read(address, 1);
     else store.counters[region * COUNTER.perRegion + context * COUNTER.perContext + COUNTER.reads]++;
-    this.journal.record(store.kind | width, address, value);
+    this.record(store.kind | width, address, value);
     if (this.listener !== undefined) this.trace(store, region, "read", address, width, value, context);
     return value;
   }

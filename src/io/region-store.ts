@@ -82,6 +82,8 @@ export class RegionStore {
   /** Mapped pieces, by address. */
   readonly order: number[] = [];
 
+  private hasRing3 = false;
+  private readonly ring3Listeners: (() => void)[] = [];
   private readonly limit: number;
   private readonly paint: Paint;
   private readonly taken: Taken | undefined;
@@ -118,8 +120,18 @@ export class RegionStore {
     }
     const region = new StoredRegion(this, owner, base, length, handlers, readMode, writeMode);
     this.checkFree(region, base, base + length);
+    if (ring3 && !this.hasRing3) {
+      this.hasRing3 = true;
+      for (const listener of this.ring3Listeners) listener();
+    }
     this.map(this.createPiece(region, base, base + length));
     return region;
+  }
+
+  /** Calls `listener` once some region has (or already had) a ring-3 handler: from then on accesses may wait. */
+  whenRing3(listener: () => void): void {
+    if (this.hasRing3) listener();
+    else this.ring3Listeners.push(listener);
   }
 
   /** See `PortSpace.unregister`. */

@@ -28,7 +28,7 @@ export class VcpuIo implements IoClient {
   private readonly mmio: MmioAccess;
 
   constructor(ports: PortSpace, mmio: MmioSpace, source: InstructionSource) {
-    this.dispatcher = new Dispatcher(source);
+    this.dispatcher = new Dispatcher(source, [ports.store, mmio.store]);
     this.ports = new PortAccess(ports, this.dispatcher);
     this.mmio = new MmioAccess(mmio, this.dispatcher);
   }
