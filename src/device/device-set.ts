@@ -5,7 +5,7 @@ import { rangeHandlers } from "./handlers.ts";
 import type { InterruptLines, LineSource } from "./interrupt-lines.ts";
 import type { PciBus } from "./pci/bus.ts";
 import { PciFunctionModel, type SavedPciFunction } from "./pci/function.ts";
-import { RawCompiler, type RawModule } from "./raw.ts";
+import { RawCompiler, type RawModule } from "./raw-compiler.ts";
 import type { RegisterFile } from "./registers.ts";
 import type { TimerQueue } from "./timer-queue.ts";
 import type {
