@@ -18,6 +18,7 @@ import type {
   InterruptLine,
   MmioOptions,
   PciBar,
+  PciConfiguration,
   PciFunction,
   PciFunctionOptions,
   RegisterOptions,
@@ -156,6 +157,7 @@ class DeviceInstance implements DeviceHost {
   readonly clock: Clock;
   readonly dma: Dma;
   readonly board: Board;
+  readonly pciConfiguration: PciConfiguration;
   private readonly environment: DeviceEnvironment;
   private readonly deviceClass: { readonly name: string; readonly version: number };
   private readonly raw: RawModule;
@@ -180,6 +182,7 @@ class DeviceInstance implements DeviceHost {
     this.clock = createClock(environment.now, environment.epochNs);
     this.dma = environment.dma;
     this.board = environment.board;
+    this.pciConfiguration = environment.pci;
   }
 
   // --- what the device sees ---------------------------------------------------------------------------------------

@@ -200,11 +200,19 @@ export interface PciFunction {
   setConfig(offset: number, value: number, width: number): void;
 }
 
+/** Configuration space as a host bridge reaches it. All ones from functions that are not there. */
+export interface PciConfiguration {
+  /** `deviceFunction` is slot * 8 + function; `width` 1, 2 or 4, within one dword. */
+  read(bus: number, deviceFunction: number, offset: number, width: number): number;
+  write(bus: number, deviceFunction: number, offset: number, value: number, width: number): void;
+}
+
 export interface DeviceHost {
   readonly name: string;
   readonly clock: Clock;
   readonly dma: Dma;
   readonly board: Board;
+  readonly pciConfiguration: PciConfiguration;
   registers<const S extends RegisterShape>(shape: S, options?: RegisterOptions): Registers<S>;
   /** Claims ports. Throws `PortRangeConflictError` naming both owners. */
   ports(range: Range, handlers: Handlers): Region;

@@ -16,10 +16,7 @@ const card = defineDevice("card", (host) => {
 });
 
 function bench(shadow?: (segments: readonly ShadowSegment[]) => void) {
-  // The bench's bus exists before the device does, so the device is handed over by a class that closes over it.
-  const outer = defineDevice("outer", () => {});
-  const device = deviceUnderTest(outer, undefined);
-  device.add(pciHost, { bus: device.pci, ...(shadow && { shadow }) });
+  const device = deviceUnderTest(pciHost, shadow ? { shadow } : {});
   device.add(card, undefined);
   const address = (slot: number, offset: number, f = 0) => 0x8000_0000 + slot * 0x800 + f * 0x100 + offset;
   return {
@@ -91,26 +88,13 @@ describe("configuration mechanism 1 (PCI 3.0, 3.2.2.3.2)", () => {
   });
 
   it("comes back from a snapshot with its address", () => {
-    const device = deviceUnderTest(
-      defineDevice("host-and-bus", (host) => {
-        // A bus of its own is enough here: the functions on it are restored by the machine's bus in other tests.
-        return pciHost.create(host, { bus: busOf() });
-      }),
-      undefined,
-    );
+    const device = deviceUnderTest(pciHost, {});
     device.write(0xcf8, 0x8000_1840, 4);
     expect(device.reincarnate().read(0xcf8, 4)).toBe(0x8000_1840);
     device.reset();
     expect(device.read(0xcf8, 4)).toBe(0);
   });
 });
-
-function busOf() {
-  return deviceUnderTest(
-    defineDevice("nothing", () => {}),
-    undefined,
-  ).pci;
-}
 
 describe("the host bridge", () => {
   it("is an 82441FX in slot 0", () => {

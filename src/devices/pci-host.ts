@@ -1,5 +1,4 @@
 import { defineDevice } from "../device/define.ts";
-import type { PciBus } from "../device/pci/bus.ts";
 import { type RawBuilder, raw } from "../device/raw.ts";
 import { UNUSED } from "../io/types.ts";
 import { createResetControl } from "./reset-control.ts";
@@ -29,7 +28,6 @@ function declineAllButAddress(x: RawBuilder): void {
 }
 
 export interface PciHostOptions {
-  readonly bus: PciBus;
   /**
    * The machine can send parts of C0000-FFFFF to RAM or ROM; called with all 13 segments when software has changed one
    * and at reset. Without it the registers are fixed as firmware leaves them on a machine without ROM: all RAM.
@@ -54,7 +52,7 @@ const PAM_SEGMENTS: readonly { nibble: number; base: number; length: number }[] 
  * 0 of slot 0. It is an 82441FX to software, as far as that has anything to do here: DRAM timing registers are absent
  * and SMRAM is locked shut, since there is no SMM.
  */
-export const pciHost = defineDevice("pci-host", (host, { bus, shadow }: PciHostOptions) => {
+export const pciHost = defineDevice("pci-host", (host, { shadow }: PciHostOptions) => {
   const r = host.registers({ address: "u32" });
   const resetControl = createResetControl(host);
 
@@ -108,7 +106,7 @@ export const pciHost = defineDevice("pci-host", (host, { bus, shadow }: PciHostO
       ring0(offset, width) {
         if (offset === RESET_CONTROL && width === 1) return resetControl.read();
         if (offset < DATA || r.address < ENABLE) return UNUSED;
-        return bus.read(busNumber(), deviceFunction(), (r.address & 0xfc) + offset - DATA, width);
+        return host.pciConfiguration.read(busNumber(), deviceFunction(), (r.address & 0xfc) + offset - DATA, width);
       },
     },
     write: {
@@ -120,7 +118,7 @@ export const pciHost = defineDevice("pci-host", (host, { bus, shadow }: PciHostO
         if (offset === RESET_CONTROL && width === 1) return resetControl.write(value);
         // Bytes and words at the address register pass to the bus, where nobody is. 82441FX, section 3.1.1.
         if (offset < DATA || r.address < ENABLE) return UNUSED;
-        bus.write(busNumber(), deviceFunction(), (r.address & 0xfc) + offset - DATA, value, width);
+        host.pciConfiguration.write(busNumber(), deviceFunction(), (r.address & 0xfc) + offset - DATA, value, width);
       },
     },
   });
