@@ -85,6 +85,8 @@ static void on_fpe(int number, siginfo_t *info, void *context) {
   SSE(type##_sqrt, "sqrt" s " %[a], %[a]")                             \
   SSE(type##_packed_add, "add" p " %[b], %[a]")                        \
   SSE(type##_packed_div, "div" p " %[b], %[a]")                        \
+  SSE(type##_packed_hadd, "hadd" p " %[b], %[a]")                      \
+  SSE(type##_packed_hsub, "hsub" p " %[b], %[a]")                      \
   CMP(type, s, 0)                                                      \
   CMP(type, s, 1)                                                      \
   CMP(type, s, 2)                                                      \
@@ -210,12 +212,13 @@ X87_STORE(f80_to_bcd, "fbstp %[r]")
 typedef void operation(const struct request *, struct response *);
 
 #define ROW(name) {#name, name}
-#define SSE_ROWS(t)                                                                                     \
-  ROW(t##_add), ROW(t##_sub), ROW(t##_mul), ROW(t##_div), ROW(t##_min), ROW(t##_max), ROW(t##_sqrt),    \
-      ROW(t##_packed_add), ROW(t##_packed_div), ROW(t##_cmp0), ROW(t##_cmp1), ROW(t##_cmp2),            \
-      ROW(t##_cmp3), ROW(t##_cmp4), ROW(t##_cmp5), ROW(t##_cmp6), ROW(t##_cmp7), ROW(t##_compare),      \
-      ROW(t##_compare_unordered), ROW(t##_to_i32), ROW(t##_to_i32_truncate), ROW(t##_to_i64),           \
-      ROW(t##_to_i64_truncate), ROW(t##_from_i32), ROW(t##_from_i64)
+#define SSE_ROWS(t) \
+  ROW(t##_add), ROW(t##_sub), ROW(t##_mul), ROW(t##_div), ROW(t##_min), ROW(t##_max), ROW(t##_sqrt), \
+      ROW(t##_packed_add), ROW(t##_packed_div), ROW(t##_packed_hadd), ROW(t##_packed_hsub), ROW(t##_cmp0), \
+      ROW(t##_cmp1), ROW(t##_cmp2), ROW(t##_cmp3), ROW(t##_cmp4), ROW(t##_cmp5), ROW(t##_cmp6), \
+      ROW(t##_cmp7), ROW(t##_compare), ROW(t##_compare_unordered), ROW(t##_to_i32), \
+      ROW(t##_to_i32_truncate), ROW(t##_to_i64), ROW(t##_to_i64_truncate), ROW(t##_from_i32), \
+      ROW(t##_from_i64)
 
 static const struct {
   const char *name;

@@ -88,6 +88,19 @@ function sseCases(): Case[] {
         }),
       );
     }
+    // Horizontal forms: pairs of neighbours, first those of a, then those of b; the lower element is the first operand.
+    for (const name of ["add", "sub"] as const) {
+      cases.push(
+        sse(`${type}_packed_h${name}`, [many, many], 16, (soft, m, mxcsr) => {
+          for (let lane = 0; lane < 16; lane += bytes) {
+            const pair = A + 2 * lane; // b follows a
+            const result = (soft[`${type}_${name}`] as Binary)(get(m, pair), get(m, pair + bytes), mxcsr, FLAGS);
+            put(m, RESULT + lane, result);
+          }
+          if (flags(m) & ~(mxcsr >> 7) & 7) m.setUint32(FLAGS, flags(m) & 7, true);
+        }),
+      );
+    }
     cases.push(
       sse(`${type}_sqrt`, [one, none], bytes, (soft, m, mxcsr) =>
         put(m, RESULT, (soft[`${type}_sqrt`] as Unary)(get(m, A), mxcsr, FLAGS)),

@@ -1,15 +1,15 @@
 /** SSE arithmetic on one lane. SDM vol. 1, 4.9 and 11.5.2; NaN operands: table 4-7. */
-import { DE, F32_DEFAULT_NAN, F64_DEFAULT_NAN, IE, MXCSR_FTZ, PRE_COMPUTATION, QNAN, SNAN, UE } from "./constants";
+import { DE, F32_DEFAULT_NAN, F64_DEFAULT_NAN, IE, MXCSR_FTZ, PRE_COMPUTATION, QNAN, SNAN } from "./constants";
 import { ADD, DIVIDE, MULTIPLY, operate, rClass, SUBTRACT, squareRoot } from "./core";
-import { aClass, aDenormal, bClass, bDenormal, takeA, takeB, uClass, unpackF32, unpackF64 } from "./operand";
+import { aClass, aDenormal, bClass, bDenormal, takeA, takeB, unpackF32, unpackF64 } from "./operand";
 import { packBinary, packStatus } from "./pack";
 
 /**
  * Rounding to nearest, PE masked and already recorded: then an operation on ordinary numbers that gives an ordinary
  * number has no effect but its result, and WebAssembly computes that.
  */
-const FAST_BITS: u32 = 0x7020;
-const FAST_STATE: u32 = 0x1020;
+export const FAST_BITS: u32 = 0x7020;
+export const FAST_STATE: u32 = 0x1020;
 
 export function raise(flagsPtr: usize, flags: u32): void {
   store<u32>(flagsPtr, load<u32>(flagsPtr) | (flags & 0x3f));
@@ -73,28 +73,28 @@ function root(precision: i32, a: u64, mxcsr: u32, flagsPtr: usize): u64 {
   return rClass == QNAN ? defaultNaN(precision) : finish(precision, mxcsr, flagsPtr);
 }
 
-/** Normal, and not the smallest power of two, where a result may have been tiny before rounding. */
+/** Normal, and not next to the denormals, where a result may have been tiny before rounding. */
 // @ts-ignore: decorator
 @inline
-function ordinary64(bits: u64): bool {
+export function ordinary64(bits: u64): bool {
   return (<u32>(bits >> 52) & 0x7ff) - 2 < 0x7fd;
 }
 
 // @ts-ignore: decorator
 @inline
-function ordinary32(bits: u32): bool {
+export function ordinary32(bits: u32): bool {
   return ((bits >> 23) & 0xff) - 2 < 0xfd;
 }
 
 // @ts-ignore: decorator
 @inline
-function addable64(bits: u64): bool {
+export function addable64(bits: u64): bool {
   return ordinary64(bits) || bits << 1 == 0;
 }
 
 // @ts-ignore: decorator
 @inline
-function addable32(bits: u32): bool {
+export function addable32(bits: u32): bool {
   return ordinary32(bits) || bits << 1 == 0;
 }
 

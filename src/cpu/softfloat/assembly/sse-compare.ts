@@ -1,5 +1,5 @@
 /** SSE comparisons, minimum and maximum on one lane. SDM vol. 2: CMPPD, COMISD, UCOMISD, MINPD, MAXPD. */
-import { DE, FINITE, IE, INFINITE, QNAN, SNAN, ZERO } from "./constants";
+import { DE, FINITE, IE, INFINITE, SNAN, ZERO } from "./constants";
 import {
   aClass,
   aDenormal,
@@ -12,7 +12,7 @@ import {
   bSign,
   bSignificand,
 } from "./operand";
-import { raise, unpackBoth } from "./sse-arithmetic";
+import { addable32, addable64, raise, unpackBoth } from "./sse-arithmetic";
 
 export const LESS: i32 = -1;
 export const EQUAL: i32 = 0;
@@ -77,11 +77,26 @@ function choose(precision: i32, a: u64, b: u64, mxcsr: u32, flagsPtr: usize, wan
   return bits;
 }
 
+/** The comparison of ordinary numbers and zeros, which raises nothing. */
+function ordered64(a: u64, b: u64): u32 {
+  const x = reinterpret<f64>(a);
+  const y = reinterpret<f64>(b);
+  return x == y ? 0x40 : u32(x < y);
+}
+
+function ordered32(a: u32, b: u32): u32 {
+  const x = reinterpret<f32>(a);
+  const y = reinterpret<f32>(b);
+  return x == y ? 0x40 : u32(x < y);
+}
+
 export function f64_compare(a: u64, b: u64, mxcsr: u32, flagsPtr: usize): u32 {
+  if (addable64(a) && addable64(b)) return ordered64(a, b);
   return eflags(compare(53, a, b, mxcsr, flagsPtr, true));
 }
 
 export function f64_compare_unordered(a: u64, b: u64, mxcsr: u32, flagsPtr: usize): u32 {
+  if (addable64(a) && addable64(b)) return ordered64(a, b);
   return eflags(compare(53, a, b, mxcsr, flagsPtr, false));
 }
 
@@ -90,18 +105,22 @@ export function f64_cmp(a: u64, b: u64, predicate: u32, mxcsr: u32, flagsPtr: us
 }
 
 export function f64_min(a: u64, b: u64, mxcsr: u32, flagsPtr: usize): u64 {
+  if (addable64(a) && addable64(b)) return reinterpret<f64>(a) < reinterpret<f64>(b) ? a : b;
   return choose(53, a, b, mxcsr, flagsPtr, LESS);
 }
 
 export function f64_max(a: u64, b: u64, mxcsr: u32, flagsPtr: usize): u64 {
+  if (addable64(a) && addable64(b)) return reinterpret<f64>(a) > reinterpret<f64>(b) ? a : b;
   return choose(53, a, b, mxcsr, flagsPtr, GREATER);
 }
 
 export function f32_compare(a: u32, b: u32, mxcsr: u32, flagsPtr: usize): u32 {
+  if (addable32(a) && addable32(b)) return ordered32(a, b);
   return eflags(compare(24, a, b, mxcsr, flagsPtr, true));
 }
 
 export function f32_compare_unordered(a: u32, b: u32, mxcsr: u32, flagsPtr: usize): u32 {
+  if (addable32(a) && addable32(b)) return ordered32(a, b);
   return eflags(compare(24, a, b, mxcsr, flagsPtr, false));
 }
 
@@ -110,9 +129,11 @@ export function f32_cmp(a: u32, b: u32, predicate: u32, mxcsr: u32, flagsPtr: us
 }
 
 export function f32_min(a: u32, b: u32, mxcsr: u32, flagsPtr: usize): u32 {
+  if (addable32(a) && addable32(b)) return reinterpret<f32>(a) < reinterpret<f32>(b) ? a : b;
   return <u32>choose(24, a, b, mxcsr, flagsPtr, LESS);
 }
 
 export function f32_max(a: u32, b: u32, mxcsr: u32, flagsPtr: usize): u32 {
+  if (addable32(a) && addable32(b)) return reinterpret<f32>(a) > reinterpret<f32>(b) ? a : b;
   return <u32>choose(24, a, b, mxcsr, flagsPtr, GREATER);
 }

@@ -3,7 +3,7 @@ import { DE, FINITE, IE, INFINITE, PE, SNAN, TRUNCATE, ZERO } from "./constants"
 import { setFinite, setResult } from "./core";
 import { uClass, uDenormal, uExponent, uSign, uSignificand, unpackF32, unpackF64 } from "./operand";
 import { integerOverflow, packStatus, roundToInteger } from "./pack";
-import { finish, raise, unpack } from "./sse-arithmetic";
+import { addable32, FAST_BITS, FAST_STATE, finish, ordinary32, ordinary64, raise, unpack } from "./sse-arithmetic";
 
 function keep(): void {
   if (uClass == FINITE) setFinite(uSign, uExponent, uSignificand, 0);
@@ -11,6 +11,7 @@ function keep(): void {
 }
 
 export function f32_to_f64(a: u32, mxcsr: u32, flagsPtr: usize): u64 {
+  if (addable32(a)) return reinterpret<u64>(<f64>reinterpret<f32>(a));
   unpackF32(a, mxcsr);
   if (uClass > INFINITE) {
     if (uClass == SNAN) raise(flagsPtr, IE);
@@ -22,6 +23,10 @@ export function f32_to_f64(a: u32, mxcsr: u32, flagsPtr: usize): u64 {
 }
 
 export function f64_to_f32(a: u64, mxcsr: u32, flagsPtr: usize): u32 {
+  if ((mxcsr & FAST_BITS) == FAST_STATE && ordinary64(a)) {
+    const bits = reinterpret<u32>(<f32>reinterpret<f64>(a));
+    if (ordinary32(bits)) return bits;
+  }
   unpackF64(a, mxcsr);
   if (uClass > INFINITE) {
     if (uClass == SNAN) raise(flagsPtr, IE);
@@ -56,6 +61,14 @@ export function f64_to_i32(a: u64, mxcsr: u32, flagsPtr: usize): u32 {
 }
 
 export function f64_to_i32_truncate(a: u64, mxcsr: u32, flagsPtr: usize): u32 {
+  if (ordinary64(a)) {
+    const value = reinterpret<f64>(a);
+    if (abs(value) < 2147483647.0) {
+      const whole = <i32>value;
+      if (<f64>whole != value) raise(flagsPtr, PE);
+      return <u32>whole;
+    }
+  }
   return <u32>toInteger(53, a, false, TRUNCATE, mxcsr, flagsPtr);
 }
 
@@ -64,6 +77,14 @@ export function f64_to_i64(a: u64, mxcsr: u32, flagsPtr: usize): u64 {
 }
 
 export function f64_to_i64_truncate(a: u64, mxcsr: u32, flagsPtr: usize): u64 {
+  if (ordinary64(a)) {
+    const value = reinterpret<f64>(a);
+    if (abs(value) < 9.2e18) {
+      const whole = <i64>value;
+      if (<f64>whole != value) raise(flagsPtr, PE);
+      return <u64>whole;
+    }
+  }
   return toInteger(53, a, true, TRUNCATE, mxcsr, flagsPtr);
 }
 
@@ -72,6 +93,14 @@ export function f32_to_i32(a: u32, mxcsr: u32, flagsPtr: usize): u32 {
 }
 
 export function f32_to_i32_truncate(a: u32, mxcsr: u32, flagsPtr: usize): u32 {
+  if (ordinary32(a)) {
+    const value = reinterpret<f32>(a);
+    if (abs(value) < 2147483000.0) {
+      const whole = <i32>value;
+      if (<f32>whole != value) raise(flagsPtr, PE);
+      return <u32>whole;
+    }
+  }
   return <u32>toInteger(24, a, false, TRUNCATE, mxcsr, flagsPtr);
 }
 
@@ -80,11 +109,22 @@ export function f32_to_i64(a: u32, mxcsr: u32, flagsPtr: usize): u64 {
 }
 
 export function f32_to_i64_truncate(a: u32, mxcsr: u32, flagsPtr: usize): u64 {
+  if (ordinary32(a)) {
+    const value = reinterpret<f32>(a);
+    if (abs(value) < 9.2e18) {
+      const whole = <i64>value;
+      if (<f32>whole != value) raise(flagsPtr, PE);
+      return <u64>whole;
+    }
+  }
   return toInteger(24, a, true, TRUNCATE, mxcsr, flagsPtr);
 }
 
 function fromInteger(precision: i32, value: i64, mxcsr: u32, flagsPtr: usize): u64 {
-  if (value == 0) return 0;
+  // 24 bits are exact in either format.
+  if (<u64>value + 0x100_0000 <= 0x200_0000) {
+    return precision == 24 ? reinterpret<u32>(<f32>value) : reinterpret<u64>(<f64>value);
+  }
   const magnitude: u64 = value < 0 ? 0 - <u64>value : <u64>value;
   const shift = <i32>clz(magnitude);
   setFinite(u32(value < 0), 63 - shift, magnitude << shift, 0);

@@ -1,5 +1,5 @@
 /** FPATAN. SDM vol. 2, table 3-31. */
-import { FINITE, INFINITE, PE, TOP, ZERO } from "./constants";
+import { INFINITE, PE, ZERO } from "./constants";
 import { divideOperands, setFinite, setResult } from "./core";
 import { aClass, aExponent, aSign, aSignificand, bClass, bExponent, bSign, bSignificand } from "./operand";
 import { packF80 } from "./pack";

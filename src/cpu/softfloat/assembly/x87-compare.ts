@@ -1,6 +1,6 @@
 /** FCOM, FUCOM, FTST and FXAM: condition codes at their places in the status word. SDM vol. 1, 8.1.3.3; vol. 2. */
 import { C0, C1, C2, C3, FINITE, IE, INFINITE, SNAN, UNSUPPORTED, ZERO } from "./constants";
-import { aClass, aDenormal, aSign, bClass, uClass, uDenormal, uSign, unpackF80 } from "./operand";
+import { aClass, bClass, uClass, uDenormal, uSign, unpackF80 } from "./operand";
 import { EQUAL, LESS, order, UNORDERED } from "./sse-compare";
 import { denormalOperands, unpackTwo } from "./x87-nan";
 

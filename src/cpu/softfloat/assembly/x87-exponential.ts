@@ -1,5 +1,5 @@
 /** F2XM1. SDM vol. 2. */
-import { FINITE, INFINITE, PE, ZERO } from "./constants";
+import { INFINITE, PE, ZERO } from "./constants";
 import { setFinite, setResult } from "./core";
 import { aClass, aExponent, aSign, aSignificand } from "./operand";
 import { packF80, storeF80 } from "./pack";

@@ -1,6 +1,6 @@
 /** FRNDINT, FSCALE, FXTRACT. SDM vol. 2. */
 import { FINITE, INFINITE, UE, ZE, ZERO } from "./constants";
-import { rClass, setFinite, setResult } from "./core";
+import { setFinite, setResult } from "./core";
 import { aClass, aExponent, aSign, aSignificand, bClass, bExponent, bSign, bSignificand } from "./operand";
 import { packF80, packStatus, roundToInteger, storeF80 } from "./pack";
 import {

@@ -168,7 +168,6 @@ export function f80_cos(dst: usize, a: usize, control: u32): u32 {
   return status | storeSine(dst, control, (quadrant + 1) & 3);
 }
 
-/** Both, as one instruction: `sine` and `cosine` may not overlap `a` unless `cosine` is `a`. */
 export function f80_sincos(sine: usize, cosine: usize, a: usize, control: u32): u32 {
   if (prepare(sine, a, control)) {
     if ((early & C2) == 0 && !stops(early, control)) copy(cosine, sine);
