@@ -55,7 +55,8 @@ export const PORTS = {
   com1: { base: 0x3f8, length: 8 },
   /** ELCR: level or edge for each input of the two 8259As. */
   edgeLevelControl: { base: 0x4d0, length: 2 },
-  fwCfg: { base: 0x510, length: 2 },
+  /** Selector, data and, from 514h, the DMA address. */
+  fwCfg: { base: 0x510, length: 12 },
   /** PCI configuration mechanism 1; byte CF9 of it is the reset control register. */
   pciConfig: { base: 0xcf8, length: 8 },
 } as const;

@@ -20,7 +20,7 @@ export function placeSections(
   sections: Elf32Sections,
   from: number,
 ): LoadedSections | undefined {
-  const headers = sections.headers.slice();
+  const headers = Uint8Array.from(sections.headers);
   const view = new DataView(headers.buffer);
   const pieces: { address: number; bytes: Uint8Array }[] = [];
   for (let at = 0; at < headers.length; at += sections.entrySize) {

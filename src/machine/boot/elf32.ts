@@ -100,7 +100,7 @@ function sectionHeaders(
   stringTableIndex: number,
 ): Elf32Sections | undefined {
   if (count === 0 || entrySize < SECTION_HEADER.length || offset + count * entrySize > file.length) return undefined;
-  return { headers: file.slice(offset, offset + count * entrySize), count, entrySize, stringTableIndex };
+  return { headers: file.subarray(offset, offset + count * entrySize), count, entrySize, stringTableIndex };
 }
 
 function requireLength(file: Uint8Array, needed: number, what: string): void {

@@ -126,7 +126,7 @@ export function parseLinuxImage(image: Uint8Array): LinuxImage {
   }
   return {
     version,
-    setupHeader: image.slice(SETUP_HEADER_START, Math.min(0x202 + field("jump_length"), SETUP_HEADER_LIMIT)),
+    setupHeader: image.subarray(SETUP_HEADER_START, Math.min(0x202 + field("jump_length"), SETUP_HEADER_LIMIT)),
     kernel,
     has64BitEntry,
     relocatable,
