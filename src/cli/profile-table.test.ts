@@ -1,15 +1,16 @@
 import { describe, expect, it } from "vitest";
-import { formatProfile, type Profile } from "./profile-table.ts";
+import type { IoStatistics } from "../io/index.ts";
+import { formatProfile } from "./profile-table.ts";
 
-const NOTHING: Profile = { ranges: [], unclaimed: [] };
+const NOTHING: IoStatistics = { ranges: [], unclaimed: [] };
 const COM1 = { space: "port", base: 0x3f8, length: 8, owner: "com1" } as const;
 
 describe("profile table", () => {
   it("aligns its columns, busiest range first, a range's contexts together", () => {
     const text = formatProfile({
       ranges: [
-        { ...COM1, context: "raw", reads: 60, writes: 0, deferrals: 40 },
-        { ...COM1, context: "ring0", reads: 0, writes: 40, deferrals: 0 },
+        { ...COM1, context: "raw", reads: 60, writes: 0, deferrals: 40, ns: 0 },
+        { ...COM1, context: "ring0", reads: 0, writes: 40, deferrals: 0, ns: 0 },
         {
           space: "mmio",
           base: 0xfee00000,
@@ -19,6 +20,7 @@ describe("profile table", () => {
           reads: 900,
           writes: 900,
           deferrals: 0,
+          ns: 0,
         },
         {
           space: "port",
@@ -29,9 +31,14 @@ describe("profile table", () => {
           reads: 0,
           writes: 0,
           deferrals: 0,
+          ns: 0,
         },
       ],
-      unclaimed: [{ space: "port", base: 0x170, length: 1, reads: 99, writes: 1 }],
+      unclaimed: [
+        { space: "port", base: 0x64, length: 1, owner: "keyboard", reads: 9, writes: 1 },
+        { space: "port", base: 0x170, length: 1, owner: undefined, reads: 79, writes: 1 },
+        { space: "mmio", base: -1, length: 0, owner: undefined, reads: 10, writes: 0 },
+      ],
     });
     expect(text).toBe(
       [
@@ -45,8 +52,10 @@ describe("profile table", () => {
         "1 range was never accessed.",
         "",
         "Unclaimed: reads gave all ones, writes were dropped.",
-        "range        reads  writes  share",
-        "port 0x0170     99       1   5.0%",
+        "range           owner     reads  writes  share",
+        "port 0x0170     -            79       1   4.0%",
+        "mmio elsewhere  -            10       0   0.5%",
+        "port 0x0064     keyboard      9       1   0.5%",
         "",
       ].join("\n"),
     );
@@ -59,7 +68,7 @@ describe("profile table", () => {
   it("shows a deferral even where nothing was answered", () => {
     const text = formatProfile({
       ...NOTHING,
-      ranges: [{ ...COM1, context: "raw", reads: 0, writes: 0, deferrals: 7 }],
+      ranges: [{ ...COM1, context: "raw", reads: 0, writes: 0, deferrals: 7, ns: 0 }],
     });
     expect(text).toMatch(/com1 +raw +0 +0 +7 +0\.0%/);
   });
@@ -67,8 +76,8 @@ describe("profile table", () => {
   it("does not round a small share to nothing", () => {
     const text = formatProfile({
       ranges: [
-        { ...COM1, context: "ring0", reads: 1_000_000, writes: 0, deferrals: 0 },
-        { ...COM1, context: "ring3", reads: 1, writes: 0, deferrals: 0 },
+        { ...COM1, context: "ring0", reads: 1_000_000, writes: 0, deferrals: 0, ns: 0 },
+        { ...COM1, context: "ring3", reads: 1, writes: 0, deferrals: 0, ns: 0 },
       ],
       unclaimed: [],
     });

@@ -1,33 +1,7 @@
 /** What `--profile` prints: where the guest's accesses went and which context answered them. */
 
 import Table from "cli-table3";
-
-/** Accesses that one context answered for one range. */
-export interface ProfileRange {
-  readonly space: "port" | "mmio";
-  readonly base: number;
-  readonly length: number;
-  readonly owner: string;
-  readonly context: string;
-  readonly reads: number;
-  readonly writes: number;
-  /** Accesses that this context passed on to the next one outward. */
-  readonly deferrals: number;
-}
-
-/** Accesses that no device answered. */
-export interface ProfileUnclaimed {
-  readonly space: "port" | "mmio";
-  readonly base: number;
-  readonly length: number;
-  readonly reads: number;
-  readonly writes: number;
-}
-
-export interface Profile {
-  readonly ranges: readonly ProfileRange[];
-  readonly unclaimed: readonly ProfileUnclaimed[];
-}
+import type { IoStatistics, RangeStatistics, UnclaimedStatistics } from "../io/index.ts";
 
 /** No lines but the one below the head: columns that stay columns when copied into a mail or a file. */
 const PLAIN = {
@@ -55,7 +29,7 @@ const sum = (entries: readonly { reads: number; writes: number }[]): number =>
   entries.reduce((total, entry) => total + accesses(entry), 0);
 
 /** The whole report, with a newline at its end. */
-export function formatProfile(profile: Profile): string {
+export function formatProfile(profile: IoStatistics): string {
   const total = sum(profile.ranges) + sum(profile.unclaimed);
   const lines = [summary(profile, total)];
 
@@ -71,7 +45,7 @@ export function formatProfile(profile: Profile): string {
   return `${lines.join("\n")}\n`;
 }
 
-function summary(profile: Profile, total: number): string {
+function summary(profile: IoStatistics, total: number): string {
   const parts: string[] = [];
   const contexts = [...new Set(profile.ranges.map((range) => range.context))];
   for (const context of contexts) {
@@ -85,8 +59,8 @@ function summary(profile: Profile, total: number): string {
 }
 
 /** Busiest range first; a range's contexts stay together, in the order given. */
-function rangeTable(ranges: readonly ProfileRange[], total: number): string {
-  const groups = new Map<string, ProfileRange[]>();
+function rangeTable(ranges: readonly RangeStatistics[], total: number): string {
+  const groups = new Map<string, RangeStatistics[]>();
   for (const range of ranges) {
     const group = groups.get(key(range));
     if (group) group.push(range);
@@ -107,15 +81,16 @@ function rangeTable(ranges: readonly ProfileRange[], total: number): string {
   return table(["range", "owner", "context", "reads", "writes", "deferrals", "share"], 3, rows);
 }
 
-function unclaimedTable(entries: readonly ProfileUnclaimed[], total: number): string {
+function unclaimedTable(entries: readonly UnclaimedStatistics[], total: number): string {
   const sorted = [...entries].sort((a, b) => accesses(b) - accesses(a) || a.base - b.base);
   const rows = sorted.map((entry) => [
-    address(entry),
+    entry.base < 0 ? `${entry.space} elsewhere` : address(entry),
+    entry.owner ?? "-",
     count.format(entry.reads),
     count.format(entry.writes),
     share(accesses(entry), total),
   ]);
-  return table(["range", "reads", "writes", "share"], 1, rows);
+  return table(["range", "owner", "reads", "writes", "share"], 2, rows);
 }
 
 /** @param texts how many columns at the left hold text; the others hold numbers and are right-aligned */
@@ -134,7 +109,7 @@ function table(head: string[], texts: number, rows: string[][]): string {
     .join("\n");
 }
 
-const key = (range: ProfileRange): string => `${range.space} ${range.base} ${range.length} ${range.owner}`;
+const key = (range: RangeStatistics): string => `${range.space} ${range.base} ${range.length} ${range.owner}`;
 
 /** `port 0x03f8-0x03ff`, `mmio 0xfee00000-0xfee00fff`; one address alone if there is only one. */
 function address({ space, base, length }: { space: "port" | "mmio"; base: number; length: number }): string {
