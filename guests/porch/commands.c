@@ -211,6 +211,10 @@ static void measure(const struct timed *timed, uint32_t count) {
   /* The PM timer wraps after 4.7 s: it is looked at between pieces far shorter than that. */
   const uint32_t piece = 1 << 16;
   bool tsc = clock_has_tsc();
+  if (!tsc && !acpi.pm_timer_port) {
+    print("this machine has neither a PM timer nor a TSC to measure with\n");
+    return;
+  }
   uint64_t ticks = 0, start = tsc ? clock_tsc() : 0;
   uint32_t done = 0, last = clock_pm();
   while (done < count && !serial_interrupted()) {
