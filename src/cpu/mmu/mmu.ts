@@ -1,0 +1,501 @@
+import { type IoClient, WAIT } from "../../io/types.ts";
+import type { GuestMemory } from "../../memory/guest-memory.ts";
+import { PAGE_FLAG, PAGE_SIZE, TLB_ENTRIES, TLB_ENTRY_SIZE } from "../../memory/layout.ts";
+import { PAGE_ENTRY, PAGE_ENTRY_FLAGS } from "../../memory/page-map.ts";
+import { CPU, CS, FLAG, MODE, SEG, SS, STOP, VECTOR } from "../state.ts";
+import { ABANDON, type VcpuState } from "../vcpu-state.ts";
+import type { Breakpoints } from "./breakpoints.ts";
+import { ACCESS, PageWalker, type PagingMode } from "./page-walk.ts";
+import { Tlb } from "./tlb.ts";
+
+const OFFSET = PAGE_SIZE - 1;
+const TWO_32 = 0x1_0000_0000;
+
+/** CR0, CR4 and EFER bits that paging depends on. */
+const CR0_WP = 1 << 16;
+const CR0_AM = 1 << 18;
+const CR4_PSE = 1 << 4;
+const CR4_PAE = 1 << 5;
+const CR4_PGE = 1 << 7;
+const CR4_SMEP = 1 << 20;
+const EFER_NXE = 1 << 11;
+
+/**
+ * Guest-linear memory of one vCPU: TLBs, page walks and every access that is not a plain hit. Slow paths called by
+ * generated code return 0 after recording what went wrong; the accessors for system operations throw `ABANDON`.
+ */
+export class Mmu {
+  readonly supervisor: Tlb;
+  readonly user: Tlb;
+  readonly paging: { -readonly [K in keyof PagingMode]: PagingMode[K] } = {
+    paging: false,
+    pae: false,
+    long: false,
+    pse: false,
+    noExecute: false,
+    writeProtect: false,
+    smep: false,
+    global: false,
+    root: 0,
+    pdpte: new Uint32Array(8),
+  };
+  private readonly cpu: VcpuState;
+  private readonly memory: GuestMemory;
+  private readonly io: IoClient;
+  private readonly breakpoints: Breakpoints;
+  private readonly walker: PageWalker;
+  private readonly scratch: Uint8Array;
+  /** EFLAGS.AC, CR0.AM and CPL 3: every access is checked, so nothing enters the user TLB. */
+  private alignmentCheck = false;
+
+  constructor(cpu: VcpuState, memory: GuestMemory, io: IoClient, breakpoints: Breakpoints, index: number) {
+    this.cpu = cpu;
+    this.memory = memory;
+    this.io = io;
+    this.breakpoints = breakpoints;
+    this.walker = new PageWalker(memory);
+    this.scratch = memory.bytes.subarray(cpu.base + CPU.scratch, cpu.base + CPU.scratch + 64);
+    const { tlb, tlbStride } = memory.layout;
+    const base = tlb + index * tlbStride;
+    this.supervisor = new Tlb(memory.memory, base);
+    this.user = new Tlb(memory.memory, base + TLB_ENTRIES * (TLB_ENTRY_SIZE + 4));
+    memory.listen({ flush: () => this.flushAll(), written: () => {} });
+  }
+
+  // --- modes ----------------------------------------------------------------------------------------------------
+
+  /** Re-reads the control registers that decide about translations. Does not flush. */
+  updatePaging(): void {
+    const { cpu, paging } = this;
+    const cr0 = cpu.u32(CPU.cr0);
+    const cr4 = cpu.u32(CPU.cr4);
+    paging.paging = (cpu.mode & MODE.paging) !== 0;
+    paging.long = (cpu.mode & MODE.long) !== 0;
+    paging.pae = (cr4 & CR4_PAE) !== 0;
+    paging.pse = (cr4 & CR4_PSE) !== 0;
+    paging.global = (cr4 & CR4_PGE) !== 0;
+    paging.smep = (cr4 & CR4_SMEP) !== 0;
+    paging.writeProtect = (cr0 & CR0_WP) !== 0;
+    paging.noExecute = (cpu.u32(CPU.efer) & EFER_NXE) !== 0;
+    const low = cpu.u32(CPU.cr3);
+    const high = paging.long ? cpu.u32(CPU.cr3 + 4) & 0xf : 0;
+    paging.root = high * TWO_32 + ((low & (paging.pae && !paging.long ? 0xffff_ffe0 : 0xffff_f000)) >>> 0);
+  }
+
+  /**
+   * PAE paging loads its four top entries when CR3 is loaded. False: a present one has reserved bits set (#GP(0)).
+   * SDM vol 3, 4.4.1.
+   */
+  loadPdpte(): boolean {
+    const { paging, memory } = this;
+    if (!paging.paging || !paging.pae || paging.long) return true;
+    const loaded = new Uint32Array(8);
+    for (let i = 0; i < 8; i++) loaded[i] = memory.read32(memory.physical(paging.root + i * 4));
+    for (let i = 0; i < 8; i += 2) {
+      const present = (loaded[i]! & 1) !== 0;
+      if (present && ((loaded[i]! & 0x1e6) !== 0 || (loaded[i + 1]! & 0xffff_fff0) !== 0)) return false;
+    }
+    paging.pdpte.set(loaded);
+    return true;
+  }
+
+  /** After a change of CPL, EFLAGS.AC or CR0.AM: chooses the TLB that generated code uses. */
+  updatePrivilege(): void {
+    const { cpu } = this;
+    const user = cpu.cpl === 3;
+    const check = user && (cpu.u32(CPU.eflags) & FLAG.ac) !== 0 && (cpu.u32(CPU.cr0) & CR0_AM) !== 0;
+    if (check !== this.alignmentCheck) {
+      this.alignmentCheck = check;
+      if (check) this.user.flush(false);
+    }
+    cpu.setU32(CPU.tlbBase, user ? this.user.base : this.supervisor.base);
+  }
+
+  flushAll(): void {
+    this.supervisor.flush(false);
+    this.user.flush(false);
+    this.cpu.setU32(CPU.windowLength, 0);
+  }
+
+  /** CR3 load: global translations stay. */
+  flushNonGlobal(): void {
+    this.supervisor.flush(this.paging.global);
+    this.user.flush(this.paging.global);
+  }
+
+  invalidatePage(linear: number): void {
+    this.supervisor.invalidate(linear >>> 0);
+    this.user.invalidate(linear >>> 0);
+  }
+
+  // --- translation ----------------------------------------------------------------------------------------------
+
+  private get accessUser(): number {
+    return this.cpu.cpl === 3 ? ACCESS.user : 0;
+  }
+
+  /**
+   * Guest-physical address (A20 applied), or -1 after recording #PF. Fills the TLB of the access's privilege when the
+   * page is memory. `hostEntry` is left for the caller.
+   */
+  private hostEntry = 0;
+
+  private translate(linear: number, access: number): number {
+    const walk = this.walker.walk(this.paging, linear, access);
+    if (walk.physical < 0) {
+      this.cpu.setNumber(CPU.cr2, linear);
+      this.cpu.recordFault(VECTOR.pf, walk.errorCode);
+      return -1;
+    }
+    const physical = this.memory.physical(walk.physical);
+    const entry = this.memory.pageEntry(physical);
+    this.hostEntry = entry;
+    if (entry !== 0) this.enterTlb(linear, physical, entry, access);
+    return physical;
+  }
+
+  private enterTlb(linear: number, physical: number, entry: number, access: number): void {
+    const { result: walk } = this.walker;
+    const { memory, paging } = this;
+    const user = (access & ACCESS.user) !== 0;
+    if (user && this.alignmentCheck) return;
+    const flags = physical < memory.ramBytes ? memory.pageFlags[physical >>> 12]! : 0;
+    const watched = this.breakpoints.watchesPage(linear);
+    const allowedWrite = walk.writable || (!user && !paging.writeProtect);
+    const inRam = (entry & PAGE_ENTRY.writable) !== 0;
+    const readable = !watched && (flags & PAGE_FLAG.watchedAll) === 0;
+    const writable =
+      readable &&
+      inRam &&
+      allowedWrite &&
+      walk.dirty &&
+      (flags & PAGE_FLAG.dirty) !== 0 &&
+      (flags & (PAGE_FLAG.watchedWrite | PAGE_FLAG.code)) === 0;
+    const executable = walk.executable && !(paging.smep && walk.user && !user) && (flags & PAGE_FLAG.watchedAll) === 0;
+    const tlb = user ? this.user : this.supervisor;
+    const high = Math.floor(linear / TWO_32);
+    tlb.fill(
+      linear >>> 0,
+      high,
+      entry - (entry & PAGE_ENTRY_FLAGS),
+      physical,
+      readable,
+      writable,
+      executable,
+      walk.global,
+      walk.pageBytes > PAGE_SIZE,
+    );
+  }
+
+  private markDirty(physical: number): void {
+    if (physical < this.memory.ramBytes) this.memory.pageFlags[physical >>> 12]! |= PAGE_FLAG.dirty;
+  }
+
+  private canonical(linear: number): boolean {
+    if (!this.cpu.is64) return true;
+    return linear >= -0x8000_0000_0000 && linear < 0x8000_0000_0000;
+  }
+
+  /** Records the fault of a non-canonical address: #SS(0) through SS, else #GP(0). SDM vol 1, 3.3.7.1. */
+  private nonCanonical(stack: boolean): void {
+    this.cpu.recordFault(stack ? VECTOR.ss : VECTOR.gp, 0);
+  }
+
+  /** Set by the engine: whether the current instruction addresses this access through the stack segment. */
+  usesStackSegment: (linear: number) => boolean = () => false;
+
+  /** Canonical form, alignment and data breakpoints of an access. False: a fault is recorded. */
+  private admit(linear: number, bytes: number, write: boolean): boolean {
+    const last = linear + bytes - 1;
+    if (!this.canonical(linear) || !this.canonical(last)) {
+      this.nonCanonical(this.usesStackSegment(linear));
+      return false;
+    }
+    if (this.alignmentCheck && bytes <= 8 && (linear & (bytes - 1)) !== 0) {
+      this.cpu.recordFault(VECTOR.ac, 0);
+      return false;
+    }
+    this.breakpoints.data(linear, bytes, write);
+    return true;
+  }
+
+  /** Wraps an address that runs past the end of a 32-bit linear space. */
+  private next(linear: number): number {
+    const next = linear - (((linear % PAGE_SIZE) + PAGE_SIZE) % PAGE_SIZE) + PAGE_SIZE;
+    return this.cpu.is64 || next < TWO_32 ? next : 0;
+  }
+
+  private wait(): number {
+    this.cpu.setU32(CPU.stop, STOP.wait);
+    return 0;
+  }
+
+  // --- slow paths of generated code -------------------------------------------------------------------------------
+
+  /** Host address of `bytes` readable bytes, or 0. */
+  slowRead(linear: number, bytes: number, extra = 0): number {
+    if (!this.admit(linear, bytes, false)) return 0;
+    const access = this.accessUser | extra;
+    const first = Math.min(bytes, PAGE_SIZE - (linear & OFFSET));
+    const physical = this.translate(linear, access);
+    if (physical < 0) return 0;
+    if (first === bytes && this.hostEntry !== 0) return this.hostAt(physical);
+    const firstEntry = this.hostEntry;
+    let second = 0;
+    let secondEntry = 0;
+    if (first < bytes) {
+      second = this.translate(this.next(linear), access);
+      if (second < 0) return 0;
+      secondEntry = this.hostEntry;
+    }
+    if (!this.readPart(physical, firstEntry, 0, first)) return 0;
+    if (first < bytes && !this.readPart(second, secondEntry, first, bytes - first)) return 0;
+    return this.cpu.base + CPU.scratch;
+  }
+
+  private hostAt(physical: number): number {
+    return this.hostEntry - (this.hostEntry & PAGE_ENTRY_FLAGS) + (physical & OFFSET);
+  }
+
+  private readPart(physical: number, entry: number, at: number, bytes: number): boolean {
+    if (entry !== 0) {
+      const host = entry - (entry & PAGE_ENTRY_FLAGS) + (physical & OFFSET);
+      this.scratch.set(this.memory.bytes.subarray(host, host + bytes), at);
+      return true;
+    }
+    if (this.io.mmioRead(physical, bytes, this.scratch.subarray(at, at + bytes)) !== WAIT) return true;
+    this.wait();
+    return false;
+  }
+
+  private writePart(physical: number, entry: number, at: number, bytes: number): boolean {
+    if (entry !== 0) {
+      if ((entry & PAGE_ENTRY.writable) === 0) return true;
+      const host = entry - (entry & PAGE_ENTRY_FLAGS) + (physical & OFFSET);
+      this.memory.bytes.set(this.scratch.subarray(at, at + bytes), host);
+      this.markDirty(physical);
+      return true;
+    }
+    if (this.io.mmioWrite(physical, bytes, this.scratch.subarray(at, at + bytes)) !== WAIT) return true;
+    this.wait();
+    return false;
+  }
+
+  /** Writes `bytes` from the scratch slot. 1, or 0. */
+  slowWrite(linear: number, bytes: number, extra = 0): number {
+    if (!this.admit(linear, bytes, true)) return 0;
+    const access = this.accessUser | ACCESS.write | extra;
+    const first = Math.min(bytes, PAGE_SIZE - (linear & OFFSET));
+    const physical = this.translateForWrite(linear, access);
+    if (physical < 0) return 0;
+    const firstEntry = this.hostEntry;
+    if (first === bytes) return this.writePart(physical, firstEntry, 0, bytes) ? 1 : 0;
+    const second = this.translateForWrite(this.next(linear), access);
+    if (second < 0) return 0;
+    const secondEntry = this.hostEntry;
+    if (!this.writePart(physical, firstEntry, 0, first)) return 0;
+    return this.writePart(second, secondEntry, first, bytes - first) ? 1 : 0;
+  }
+
+  /** As `translate`; marks the page dirty first, so that the TLB entry allows the next write to go straight. */
+  private translateForWrite(linear: number, access: number): number {
+    const walk = this.walker.walk(this.paging, linear, access);
+    if (walk.physical < 0) {
+      this.cpu.setNumber(CPU.cr2, linear);
+      this.cpu.recordFault(VECTOR.pf, walk.errorCode);
+      return -1;
+    }
+    const physical = this.memory.physical(walk.physical);
+    const entry = this.memory.pageEntry(physical);
+    this.hostEntry = entry;
+    if (entry !== 0) {
+      if (entry & PAGE_ENTRY.writable) this.markDirty(physical);
+      this.enterTlb(linear, physical, entry, access);
+    }
+    return physical;
+  }
+
+  /** Proves that a write of `bytes` would succeed. 1, or 0. */
+  slowProve(linear: number, bytes: number): number {
+    if (!this.canonical(linear) || !this.canonical(linear + bytes - 1)) {
+      this.nonCanonical(this.usesStackSegment(linear));
+      return 0;
+    }
+    const access = this.accessUser | ACCESS.write;
+    if (this.translateForWrite(linear, access) < 0) return 0;
+    if ((linear & OFFSET) + bytes <= PAGE_SIZE) return 1;
+    return this.translateForWrite(this.next(linear), access) < 0 ? 0 : 1;
+  }
+
+  /** Host address holding the old value of a read-modify-write: in place, or the scratch slot. */
+  slowModify(linear: number, bytes: number): number {
+    if (!this.admit(linear, bytes, true)) return 0;
+    const access = this.accessUser | ACCESS.write;
+    const first = Math.min(bytes, PAGE_SIZE - (linear & OFFSET));
+    const physical = this.translateForWrite(linear, access);
+    if (physical < 0) return 0;
+    const firstEntry = this.hostEntry;
+    let second = 0;
+    let secondEntry = 0;
+    if (first < bytes) {
+      second = this.translateForWrite(this.next(linear), access);
+      if (second < 0) return 0;
+      secondEntry = this.hostEntry;
+    } else if (firstEntry & PAGE_ENTRY.writable) return this.hostAt(physical);
+    if (!this.readPart(physical, firstEntry, 0, first)) return 0;
+    if (first < bytes && !this.readPart(second, secondEntry, first, bytes - first)) return 0;
+    this.cpu.setNumber(CPU.modifyLinear, linear);
+    this.cpu.setU32(CPU.modifySize, bytes);
+    return this.cpu.base + CPU.scratch;
+  }
+
+  commitModify(): number {
+    return this.slowWrite(this.cpu.number(CPU.modifyLinear), this.cpu.u32(CPU.modifySize));
+  }
+
+  // --- instruction fetch ------------------------------------------------------------------------------------------
+
+  /**
+   * Copies up to 15 bytes at the instruction pointer into `into` and returns how many there are before a fault, which is
+   * recorded when there are none.
+   */
+  fetch(into: Uint8Array, rip: number): number {
+    const { cpu } = this;
+    const linear = cpu.is64 ? rip : (rip + cpu.segmentBase(CS)) % TWO_32;
+    let available = 15;
+    if (cpu.is64) {
+      if (!this.canonical(linear)) {
+        cpu.recordFault(VECTOR.gp, 0);
+        return 0;
+      }
+    } else {
+      const room = cpu.segmentLimit(CS) - rip + 1;
+      if (room <= 0) {
+        cpu.recordFault(VECTOR.gp, 0);
+        return 0;
+      }
+      available = Math.min(available, room);
+    }
+    const access = this.accessUser | ACCESS.fetch;
+    const first = Math.min(available, PAGE_SIZE - (linear & OFFSET));
+    const physical = this.translate(linear, access);
+    if (physical < 0) return 0;
+    this.fetchPart(physical, into.subarray(0, first));
+    this.secondPage = 0;
+    if (first < available) {
+      this.secondPage = this.next(linear);
+      // Only a probe: the instruction may not need these bytes.
+      const walk = this.walker.walk(this.paging, this.secondPage, access, true);
+      if (walk.physical < 0 || !this.canonical(this.secondPage)) return first;
+      this.fetchPart(this.memory.physical(walk.physical), into.subarray(first, available));
+    }
+    return available;
+  }
+
+  private secondPage = 0;
+
+  /** The instruction does need bytes that `fetch` could not give: records why. */
+  fetchBeyond(rip: number, bytes: number): void {
+    const { cpu } = this;
+    if (!cpu.is64 && rip + bytes - 1 >= cpu.segmentLimit(CS)) {
+      cpu.recordFault(VECTOR.gp, 0);
+      return;
+    }
+    if (!this.canonical(this.secondPage)) {
+      cpu.recordFault(VECTOR.gp, 0);
+      return;
+    }
+    this.translate(this.secondPage, this.accessUser | ACCESS.fetch);
+  }
+
+  /** Makes the accessed bit of the second page of a crossing instruction true. */
+  touchSecondPage(): void {
+    if (this.secondPage !== 0) this.walker.walk(this.paging, this.secondPage, this.accessUser | ACCESS.fetch);
+  }
+
+  private fetchPart(physical: number, into: Uint8Array): void {
+    const entry = this.memory.pageEntry(physical);
+    if (entry === 0) {
+      // Code in a hole reads as ones, as an open bus does; devices are not asked.
+      into.fill(0xff);
+      return;
+    }
+    const host = entry - (entry & PAGE_ENTRY_FLAGS) + (physical & OFFSET);
+    into.set(this.memory.bytes.subarray(host, host + into.length));
+  }
+
+  // --- accessors for system operations: throw ABANDON --------------------------------------------------------------
+
+  /**
+   * Reads `bytes` (1-8) at a linear address. `system` accesses (descriptor tables, TSS, interrupt stacks at CPL 0) are
+   * supervisor accesses whatever the CPL.
+   */
+  read(linear: number, bytes: number, system = false): bigint {
+    const host = this.withPrivilege(system, () => this.slowRead(linear, bytes));
+    if (host === 0) throw ABANDON;
+    let value = 0n;
+    for (let i = bytes - 1; i >= 0; i--) value = (value << 8n) | BigInt(this.memory.bytes[host + i]!);
+    return value;
+  }
+
+  read32(linear: number, system = false): number {
+    return Number(this.read(linear, 4, system));
+  }
+
+  read16(linear: number, system = false): number {
+    return Number(this.read(linear, 2, system));
+  }
+
+  write(linear: number, bytes: number, value: bigint, system = false): void {
+    for (let i = 0; i < bytes; i++) this.scratch[i] = Number((value >> BigInt(i * 8)) & 0xffn);
+    if (this.withPrivilege(system, () => this.slowWrite(linear, bytes)) === 0) throw ABANDON;
+  }
+
+  /** Proves that `bytes` (at most a page) may be written. */
+  prove(linear: number, bytes: number, system = false): void {
+    if (this.withPrivilege(system, () => this.slowProve(linear, bytes)) === 0) throw ABANDON;
+  }
+
+  /** Host address of plain memory for up to the rest of the page, or 0 when the page is not memory; throws on a fault. */
+  hostPage(linear: number, write: boolean): number {
+    if (!this.canonical(linear)) {
+      this.nonCanonical(false);
+      throw ABANDON;
+    }
+    const access = this.accessUser | (write ? ACCESS.write : 0);
+    const physical = write ? this.translateForWrite(linear, access) : this.translate(linear, access);
+    if (physical < 0) throw ABANDON;
+    if (this.hostEntry === 0 || (write && (this.hostEntry & PAGE_ENTRY.writable) === 0)) return 0;
+    return this.hostAt(physical);
+  }
+
+  private withPrivilege(system: boolean, run: () => number): number {
+    if (!system || this.cpu.cpl !== 3) return run();
+    const check = this.alignmentCheck;
+    this.alignmentCheck = false;
+    this.cpu.setU32(CPU.cpl, 0);
+    try {
+      return run();
+    } finally {
+      this.cpu.setU32(CPU.cpl, 3);
+      this.alignmentCheck = check;
+    }
+  }
+
+  /** Linear address of `offset` in a segment after limit and rights checks, or a thrown #SS or #GP. */
+  segmented(segment: number, offset: number, bytes: number, write: boolean): number {
+    const { cpu } = this;
+    const at = CPU.segments + segment * SEG.size;
+    if (cpu.is64) {
+      const base = segment >= 4 ? cpu.number(at + SEG.base) : 0;
+      const sum = offset + base;
+      // Sums wrap at 2^64; what leaves the canonical range faults in the access.
+      return sum;
+    }
+    const high = cpu.number(at + (write ? SEG.highWrite : SEG.highRead));
+    if (offset < cpu.number(at + SEG.low) || offset + bytes - 1 > high) {
+      cpu.fault(segment === SS ? VECTOR.ss : VECTOR.gp, 0);
+    }
+    return (offset + cpu.number(at + SEG.base)) % TWO_32;
+  }
+}

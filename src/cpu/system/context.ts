@@ -1,0 +1,110 @@
+import type { ApicBus, IoClient } from "../../io/types.ts";
+import type { GuestMemory } from "../../memory/guest-memory.ts";
+import { RESULT } from "../interp/imports.ts";
+import type { Breakpoints } from "../mmu/breakpoints.ts";
+import type { Mmu } from "../mmu/mmu.ts";
+import { ATTR, CPU, CS, EVENT, FLAG, MODE, PX } from "../state.ts";
+import type { VcpuState } from "../vcpu-state.ts";
+
+export const CR0 = { pe: 1, mp: 2, em: 4, ts: 8, et: 0x10, ne: 0x20, wp: 0x1_0000, am: 0x4_0000 } as const;
+export const CR0_PG = 0x8000_0000;
+export const CR4 = {
+  vme: 1,
+  pvi: 2,
+  tsd: 4,
+  de: 8,
+  pse: 0x10,
+  pae: 0x20,
+  mce: 0x40,
+  pge: 0x80,
+  pce: 0x100,
+  osfxsr: 0x200,
+  osxmmexcpt: 0x400,
+  smep: 0x10_0000,
+} as const;
+export const EFER = { sce: 1, lme: 0x100, lma: 0x400, nxe: 0x800 } as const;
+
+/** What the machine gives to a vCPU's slow paths. */
+export interface CpuBoard {
+  /** Time stamp counter before IA32_TSC_ADJUST; 1 GHz. */
+  tsc(): bigint;
+  readonly apic: ApicBus | undefined;
+}
+
+/** Everything that a slow path works with. */
+export class SystemContext {
+  readonly cpu: VcpuState;
+  readonly mmu: Mmu;
+  readonly memory: GuestMemory;
+  readonly io: IoClient;
+  readonly breakpoints: Breakpoints;
+  readonly board: CpuBoard;
+
+  constructor(cpu: VcpuState, mmu: Mmu, memory: GuestMemory, io: IoClient, breakpoints: Breakpoints, board: CpuBoard) {
+    this.cpu = cpu;
+    this.mmu = mmu;
+    this.memory = memory;
+    this.io = io;
+    this.breakpoints = breakpoints;
+    this.board = board;
+  }
+
+  /** Derives the operation modes from CR0, EFER, EFLAGS.VM and CS. True: generated code must be chosen anew. */
+  updateMode(): boolean {
+    const { cpu } = this;
+    const cr0 = cpu.u32(CPU.cr0);
+    const efer = cpu.u32(CPU.efer);
+    const cs = cpu.attributes(CS);
+    let mode = 0;
+    if (cr0 & CR0.pe) mode |= MODE.protected;
+    if (cr0 & CR0_PG) mode |= MODE.paging;
+    if (cpu.u32(CPU.eflags) & FLAG.vm) mode |= MODE.v86;
+    if (efer & EFER.lma) {
+      mode |= MODE.long;
+      if (cs & ATTR.l) mode |= MODE.code64;
+    }
+    const prefixes = mode & MODE.code64 || cs & ATTR.db ? 0 : PX.addressSmall;
+    const changed = mode !== cpu.mode || prefixes !== cpu.initialPrefixes;
+    cpu.setU32(CPU.mode, mode);
+    cpu.setU32(CPU.initialPrefixes, prefixes);
+    return changed;
+  }
+
+  setCpl(cpl: number): void {
+    this.cpu.setU32(CPU.cpl, cpl);
+    this.mmu.updatePrivilege();
+  }
+
+  /** After a transfer of control: stays in the run loop only when the same code still fits. */
+  transferred(): number {
+    return this.updateMode() ? RESULT.leave : RESULT.refetch;
+  }
+
+  /** IF, TF or AC may have changed: the run loop is left when an interrupt may now be taken or a trap is due. */
+  flagsChanged(result: number): number {
+    const { cpu } = this;
+    const flags = cpu.u32(CPU.eflags);
+    const interruptible = (flags & FLAG.if) !== 0 && cpu.u32(CPU.intr) !== 0;
+    return interruptible || (flags & (FLAG.tf | FLAG.rf)) !== 0 ? RESULT.leave : result;
+  }
+
+  /** IRET ends the blocking of NMIs (SDM vol 3, 6.7.1). */
+  unblockNmi(): void {
+    const { cpu } = this;
+    cpu.setU32(CPU.pendingEvents, cpu.u32(CPU.pendingEvents) & ~EVENT.nmiBlocked);
+  }
+
+  /** Instruction pointer and stack pointer as numbers. */
+  get rip(): number {
+    return this.cpu.number(CPU.rip);
+  }
+  set rip(value: number) {
+    this.cpu.setNumber(CPU.rip, value);
+  }
+
+  /** Address of the instruction that is executing (generated code keeps only its host address). */
+  get startRip(): number {
+    const { cpu } = this;
+    return Number(BigInt.asIntN(64, cpu.u64(CPU.ripBias) + BigInt(cpu.u32(CPU.startPc))));
+  }
+}
