@@ -17,10 +17,11 @@ const route = (gsi: number) => gsi << 9;
 /** One tick is 10 ns. */
 const TICK = 10;
 
-function block(timers?: number) {
+function block(timers?: number, messages = false) {
   const legacy: boolean[] = [];
   const device = deviceUnderTest(hpet, {
     ...(timers !== undefined && { timers }),
+    messages,
     onLegacyRouting: (active) => legacy.push(active),
   });
   return {
@@ -51,11 +52,11 @@ describe("capabilities (table 2)", () => {
     expect(read(CAP + 4)).toBe(10_000_000);
   });
 
-  it("has as many timers as asked for, each periodic, 64 bits wide, with messages and routes 20..23", () => {
+  it("has as many timers as asked for, each periodic, 64 bits wide, with routes 20..23", () => {
     const { read } = block(24);
     expect((read(CAP) >> 8) & 31).toBe(23);
     for (let n = 0; n < 24; n++) {
-      expect(read(timerAt(n).conf)).toBe(0x8030);
+      expect(read(timerAt(n).conf)).toBe(0x30);
       expect(read(timerAt(n).conf + 4)).toBe(0x00f0_0000);
     }
     for (const timers of [2, 25, 3.5]) {
@@ -299,8 +300,16 @@ describe("routing", () => {
     expect(legacy).toEqual([true, false]);
   });
 
-  it("sends messages when told to", () => {
-    const { device, write, write64, advance } = block();
+  it("has no message registers unless they are announced", () => {
+    const { read, read64, write, write64 } = block();
+    write(timerAt(0).conf, ENABLE | FSB);
+    write64(timerAt(0).fsb, 0xfee0_1000_0000_4041n);
+    expect([read(timerAt(0).conf), read64(timerAt(0).fsb)]).toEqual([0x34, 0n]);
+  });
+
+  it("sends messages when announced and told to", () => {
+    const { device, read, write, write64, advance } = block(3, true);
+    expect(read(timerAt(0).conf)).toBe(0x8030);
     write(timerAt(0).conf, ENABLE | FSB);
     write64(timerAt(0).fsb, 0xfee0_1000_0000_4041n);
     write64(timerAt(0).comparator, 500n);
@@ -344,8 +353,8 @@ describe("the block as a device", () => {
     });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), fc.nat(), (steps, cut) => {
-        let device = deviceUnderTest(hpet, {});
-        const twin = deviceUnderTest(withoutRaw(hpet), {});
+        let device = deviceUnderTest(hpet, { messages: true });
+        const twin = deviceUnderTest(withoutRaw(hpet), { messages: true });
         let events: unknown[] = [];
         steps.forEach(({ offset, value, wide, wait }, index) => {
           if (index === cut % steps.length) {
@@ -361,6 +370,7 @@ describe("the block as a device", () => {
           expect(device.mmioRead64(HPET_BASE + (offset & ~7))).toBe(twin.mmioRead64(HPET_BASE + (offset & ~7)));
         });
         expect([...events, ...device.lines.events]).toEqual(twin.lines.events);
+        expect(twin.msis.slice(twin.msis.length - device.msis.length)).toEqual(device.msis);
       }),
       { numRuns: 100 },
     );

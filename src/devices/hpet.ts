@@ -16,6 +16,11 @@ export interface HpetOptions {
   /** Comparators, 3 (default) to 24, which fill the block. */
   readonly timers?: number;
   /**
+   * Announce message (FSB) delivery. Off by default: Linux would prefer such a timer to the local APIC's, and pay an
+   * MMIO access for each tick.
+   */
+  readonly messages?: boolean;
+  /**
    * Legacy replacement begins or ends: IRQ 0 and IRQ 8 belong to timers 0 and 1 instead of the PIT and the RTC (section
    * 2.3.3). Also called at reset.
    */
@@ -70,9 +75,8 @@ const TIMER_WRITABLE =
   TN_CONF.periodic |
   TN_CONF.setValue |
   TN_CONF.mode32 |
-  TN_CONF.routeMask |
-  TN_CONF.fsbEnable;
-const TIMER_CAPABILITIES = TN_CONF.periodicCapable | TN_CONF.size64Capable | TN_CONF.fsbCapable;
+  TN_CONF.routeMask;
+const TIMER_CAPABILITIES = TN_CONF.periodicCapable | TN_CONF.size64Capable;
 
 /**
  * The shortest distance of two interrupts of a periodic timer: 20 us. A shorter period makes them coalesce, so that a
@@ -85,6 +89,9 @@ export const hpet = defineDevice("hpet", (host, options: HpetOptions): void => {
   if (!Number.isInteger(count) || count < MIN_TIMERS || count > MAX_TIMERS) {
     throw new PorticoError("HPET_TIMERS_INVALID", `an HPET has ${MIN_TIMERS} to ${MAX_TIMERS} timers, not ${count}`);
   }
+  const messages = options.messages ?? false;
+  const timerWritable = TIMER_WRITABLE | (messages ? TN_CONF.fsbEnable : 0);
+  const timerCapabilities = TIMER_CAPABILITIES | (messages ? TN_CONF.fsbCapable : 0);
   const ticks = host.clock.counter(HPET_HZ);
   const block = host.registers({
     config: "u32",
@@ -199,7 +206,7 @@ export const hpet = defineDevice("hpet", (host, options: HpetOptions): void => {
     const route = (value & TN_CONF.routeMask) >> TN_CONF.routeShift;
     // "If the value is not supported ... the value read back will not match what was written."
     const kept = ROUTES.includes(route) ? 0 : TN_CONF.routeMask;
-    r.config = (value & TIMER_WRITABLE & ~kept) | (before & kept);
+    r.config = (value & timerWritable & ~kept) | (before & kept);
     timer.truncate();
     const interrupts = isEnabled(unit) && !isMessage(unit);
     if (line !== lineOf(unit) || !interrupts || isLevel(unit)) line?.set(false);
@@ -227,7 +234,7 @@ export const hpet = defineDevice("hpet", (host, options: HpetOptions): void => {
     const r = timer.registers;
     switch (register) {
       case TIMER.config:
-        return r.config | TIMER_CAPABILITIES;
+        return r.config | timerCapabilities;
       case TIMER.routes:
         return ROUTE_CAPABILITY;
       case TIMER.comparatorLow:
@@ -254,10 +261,10 @@ export const hpet = defineDevice("hpet", (host, options: HpetOptions): void => {
         writeComparator(unit, register === TIMER.comparatorHigh, value);
         break;
       case TIMER.fsbValue:
-        r.fsbValue = value;
+        if (messages) r.fsbValue = value;
         break;
       case TIMER.fsbAddress:
-        r.fsbAddress = value;
+        if (messages) r.fsbAddress = value;
         break;
     }
   }
