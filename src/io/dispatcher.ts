@@ -2,16 +2,18 @@
  * One access of one region: through the contexts, the journal and the counters.
  *
  * An access goes to the innermost context that has a handler; a handler that defers hands it outward unseen. Ring 3 may
- * answer with a promise: then the client gives `WAIT`, the engine abandons its operation, and restarts it when `waiting`
+ * answer with a promise: then the result is `WAIT`, the engine abandons its operation, and restarts it when `waiting`
  * settles. The journal answers what the operation had completed before. Nothing here allocates unless ring 3 is asked,
  * or something fails.
  */
-import { COUNTER, NOBODY, RAW, RING0, RING3 } from "./counters.ts";
+import { Accounting } from "./accounting.ts";
+import { NOBODY, RAW, RING0, RING3 } from "./counters.ts";
 import { DeviceError, type DeviceErrorCode, type Direction } from "./errors.ts";
 import { Journal, KIND } from "./journal.ts";
 import type { DeviceAccess } from "./mmio-access.ts";
 import type { RegionStore } from "./region-store.ts";
-import { COMMIT_LATER, CONTEXTS, type Context, DEFER, type Ring3Write, UNUSED, WAIT } from "./types.ts";
+import { COMMIT_LATER, DEFER, type Ring3Read, type Ring3Write, UNUSED, WAIT } from "./types.ts";
+import { Wait } from "./wait.ts";
 
 /** What the dispatcher asks of its vCPU. */
 export interface InstructionSource {
@@ -25,22 +27,6 @@ export interface InstructionSource {
   requestExit?(): void;
 }
 
-/** Sees each access that reached a device or nobody, once, when it completes. `value` is what was read or written. */
-export type AccessListener = (
-  space: "port" | "mmio",
-  direction: Direction,
-  address: number,
-  width: number,
-  value: number,
-  context: Context | "unclaimed",
-  owner: string | undefined,
-) => void;
-
-/** Reasons to leave the short path. */
-const WAITING = 1;
-const COMMIT = 2;
-const INSTRUMENTED = 4;
-
 const ALL_ONES = 0xffff_ffff;
 
 /** Bits of a value of `width` bytes, up to 32. */
@@ -50,32 +36,27 @@ export function maskOf(width: number): number {
 
 export class Dispatcher implements DeviceAccess {
   readonly journal = new Journal();
+  readonly accounting = new Accounting();
+  private readonly wait = new Wait();
   private readonly source: InstructionSource;
   /** Some range has a ring-3 handler. While none has, no access can wait, and nobody needs the journal. */
   private journalled = false;
   /** The operation that the journal is about. */
   private tag = Number.NaN;
-  private flags = 0;
+  /** Something waits, is pending, or observes: accesses take the long path. */
+  private busy = false;
 
-  private promise: Promise<void> | undefined;
-  private wake: (() => void) | undefined;
-  /** Counts waits: what settles after its wait was given up is ignored. */
-  private generation = 0;
-  /** The wait is for a commit of an instruction that has retired: it cannot be given up. */
-  private waitsForCommit = false;
-  private failed = false;
-
-  // The pending commit.
-  private commitStore: RegionStore | undefined;
-  private commitRegion = 0;
-  private commitHandler: Ring3Write | undefined;
-  private commitAddress = 0;
-  private commitOffset = 0;
-  private commitWidth = 0;
-  private commitValue = 0;
-
-  private listener: AccessListener | undefined;
-  private stopwatch: (() => number) | undefined;
+  /** A ring-0 write of a retired instruction that ring 3 has yet to perform. */
+  private readonly commit = {
+    pending: false,
+    store: undefined as RegionStore | undefined,
+    region: 0,
+    handler: undefined as Ring3Write | undefined,
+    address: 0,
+    offset: 0,
+    value: 0,
+    width: 0,
+  };
 
   constructor(source: InstructionSource, stores: readonly RegionStore[]) {
     this.source = source;
@@ -86,117 +67,16 @@ export class Dispatcher implements DeviceAccess {
     }
   }
 
-  // ---- Observation -------------------------------------------------------------------------------------------------
-
-  get onAccess(): AccessListener | undefined {
-    return this.listener;
-  }
-  set onAccess(listener: AccessListener | undefined) {
-    this.listener = listener;
-    this.instrument();
+  /** To be called when what `busy` depends on has changed. */
+  refresh(): void {
+    this.busy = this.wait.active || this.commit.pending || this.accounting.active;
   }
 
-  /** A clock in ns; while there is one, the time spent in each range and context is added up. */
-  get timing(): (() => number) | undefined {
-    return this.stopwatch;
-  }
-  set timing(now: (() => number) | undefined) {
-    this.stopwatch = now;
-    this.instrument();
-  }
-
-  private instrument(): void {
-    const wanted = this.listener !== undefined || this.stopwatch !== undefined;
-    this.flags = wanted ? this.flags | INSTRUMENTED : this.flags & ~INSTRUMENTED;
-  }
-
-  // ---- Waiting -----------------------------------------------------------------------------------------------------
-
-  get waiting(): Promise<void> | undefined {
-    return this.promise;
-  }
-
-  clearJournal(): void {
-    this.journal.clear();
-    if ((this.flags & WAITING) !== 0 && (!this.waitsForCommit || this.failed)) this.endWait();
-  }
-
-  /** True while a write of a retired instruction has not been performed. */
-  get commitPending(): boolean {
-    return (this.flags & COMMIT) !== 0 || ((this.flags & WAITING) !== 0 && this.waitsForCommit);
-  }
-
-  /** Performs a pending commit. Returns 0, or `WAIT` while ring 3 is busy with it (or with an access that waits). */
-  flushCommits(): number {
-    if ((this.flags & WAITING) !== 0) return WAIT;
-    if ((this.flags & COMMIT) === 0) return 0;
-    this.flags &= ~COMMIT;
-    const { commitRegion: region, commitHandler: handler, commitAddress: address } = this;
-    const store = this.commitStore!;
-    const { commitValue: value, commitWidth: width } = this;
-    if (handler === undefined) {
-      this.countWrite(store, region, NOBODY, address, width, value);
-      return 0;
-    }
-    return this.callRing3Write(store, region, handler, address, this.commitOffset, value, width, true);
-  }
-
-  /** False while a restarted operation is still to be answered from the journal. */
-  private atJournalEnd(): boolean {
-    const { journal } = this;
-    const tag = this.source.instructionTag();
-    if (tag !== this.tag) {
-      this.tag = tag;
-      journal.clear();
-    }
-    return journal.cursor === journal.count;
-  }
-
-  /** The operation is abandoned until `settle` has been called. */
-  private wait(commit: boolean): (finish: () => DeviceError | undefined) => void {
-    const generation = ++this.generation;
-    this.flags |= WAITING;
-    this.waitsForCommit = commit;
-    this.journal.restart();
-    let wake!: () => void;
-    let fail!: (error: DeviceError) => void;
-    const promise = new Promise<void>((resolve, reject) => {
-      wake = resolve;
-      fail = reject;
-    });
-    // Whoever runs the vCPU awaits it; one that is being disposed does not.
-    promise.catch(() => {});
-    this.promise = promise;
-    this.wake = wake;
-    return (finish) => {
-      if (generation !== this.generation) return;
-      const error = finish();
-      if (error === undefined) {
-        // What has just been recorded is answered when the restart gets there.
-        this.journal.restart();
-        this.endWait();
-      } else {
-        this.failed = true;
-        fail(error);
-      }
-    };
-  }
-
-  private endWait(): void {
-    this.generation++;
-    this.flags &= ~WAITING;
-    this.failed = false;
-    this.promise = undefined;
-    const { wake } = this;
-    this.wake = undefined;
-    wake?.();
-  }
-
-  // ---- One access of one region --------------------------------------------------------------------------------------
+  // ---- One access --------------------------------------------------------------------------------------------------
 
   /** The value (up to 32 bits; all ones from nobody), or `WAIT`. */
   deviceRead(store: RegionStore, region: number, address: number, width: number): number {
-    if (this.flags !== 0 || (this.journalled && !this.atJournalEnd())) {
+    if (this.busy || (this.journalled && !this.atJournalEnd())) {
       return this.deviceReadSlow(store, region, address, width);
     }
     const handler = store.innerRead[region]!;
@@ -212,7 +92,7 @@ export class Dispatcher implements DeviceAccess {
 
   /** 0, or `WAIT`. `value` has no bits beyond `width`. */
   deviceWrite(store: RegionStore, region: number, address: number, value: number, width: number): number {
-    if (this.flags !== 0 || (this.journalled && !this.atJournalEnd())) {
+    if (this.busy || (this.journalled && !this.atJournalEnd())) {
       return this.deviceWriteSlow(store, region, address, value, width);
     }
     const handler = store.innerWrite[region]!;
@@ -225,13 +105,18 @@ export class Dispatcher implements DeviceAccess {
     return this.writeOutward(store, region, store.innerWriteContext[region]!, address, value, width, answer);
   }
 
+  /** A write that the range's access mode drops: nobody's. */
+  dropWrite(store: RegionStore, region: number, address: number, width: number): void {
+    this.accounting.write(store, region, NOBODY, address, width, 0);
+  }
+
   private deviceReadSlow(store: RegionStore, region: number, address: number, width: number): number {
     if (this.flushCommits() === WAIT) return WAIT;
     if (!this.atJournalEnd() && this.journal.answers(store.kind | width, address)) return this.journal.value();
     const context = store.innerReadContext[region]!;
-    const began = this.stopwatch === undefined ? 0 : this.stopwatch();
+    const began = this.accounting.now();
     const answer = store.innerRead[region]!(address - store.origin[region]!, width);
-    if (context >= 0) this.addTime(store, region, context, began);
+    this.accounting.spent(store, region, context, began);
     return this.readOutward(store, region, context, address, width, answer);
   }
 
@@ -239,9 +124,9 @@ export class Dispatcher implements DeviceAccess {
     if (this.flushCommits() === WAIT) return WAIT;
     if (!this.atJournalEnd() && this.journal.answers(store.kind | KIND.write | width, address)) return 0;
     const context = store.innerWriteContext[region]!;
-    const began = this.stopwatch === undefined ? 0 : this.stopwatch();
+    const began = this.accounting.now();
     const answer = store.innerWrite[region]!(address - store.origin[region]!, value, width);
-    if (context >= 0) this.addTime(store, region, context, began);
+    this.accounting.spent(store, region, context, began);
     return this.writeOutward(store, region, context, address, value, width, answer);
   }
 
@@ -257,14 +142,14 @@ export class Dispatcher implements DeviceAccess {
     let from = context;
     let status = answer;
     const offset = address - store.origin[region]!;
-    if (status === DEFER && from >= 0) this.countDeferral(store, region, from);
+    if (status === DEFER && from >= 0) this.accounting.deferral(store, region, from);
     const ring0 = store.ring0Read[region];
     if (status === DEFER && from === RAW && ring0 !== undefined) {
       from = RING0;
-      const began = this.stopwatch === undefined ? 0 : this.stopwatch();
+      const began = this.accounting.now();
       status = ring0(offset, width);
-      this.addTime(store, region, RING0, began);
-      if (status === DEFER) this.countDeferral(store, region, RING0);
+      this.accounting.spent(store, region, RING0, began);
+      if (status === DEFER) this.accounting.deferral(store, region, RING0);
     }
     if (status === DEFER) {
       const ring3 = store.ring3Read[region];
@@ -289,14 +174,14 @@ export class Dispatcher implements DeviceAccess {
     let from = context;
     let status = answer ?? 0;
     const offset = address - store.origin[region]!;
-    if (status === DEFER && from >= 0) this.countDeferral(store, region, from);
+    if (status === DEFER && from >= 0) this.accounting.deferral(store, region, from);
     const ring0 = store.ring0Write[region];
     if (status === DEFER && from === RAW && ring0 !== undefined) {
       from = RING0;
-      const began = this.stopwatch === undefined ? 0 : this.stopwatch();
+      const began = this.accounting.now();
       status = ring0(offset, value, width) ?? 0;
-      this.addTime(store, region, RING0, began);
-      if (status === DEFER) this.countDeferral(store, region, RING0);
+      this.accounting.spent(store, region, RING0, began);
+      if (status === DEFER) this.accounting.deferral(store, region, RING0);
     }
     const ring3 = store.ring3Write[region];
     if (status === DEFER) {
@@ -304,27 +189,118 @@ export class Dispatcher implements DeviceAccess {
       status = UNUSED;
     }
     if (status === COMMIT_LATER && from === RING0) {
-      this.countDeferral(store, region, RING0);
+      this.accounting.deferral(store, region, RING0);
       this.record(store.kind | KIND.write | width, address, value);
-      this.commitStore = store;
-      this.commitRegion = region;
-      this.commitHandler = ring3;
-      this.commitAddress = address;
-      this.commitOffset = offset;
-      this.commitValue = value;
-      this.commitWidth = width;
-      this.flags |= COMMIT;
-      this.source.requestExit?.();
+      this.commitLater(store, region, ring3, address, offset, value, width);
       return 0;
     }
     if (status !== UNUSED && !(status >= 0)) throw this.badResult(store, region, "write", address, width, status);
-    this.countWrite(store, region, status === UNUSED ? NOBODY : from, address, width, value);
+    this.accounting.write(store, region, status === UNUSED ? NOBODY : from, address, width, value);
     this.record(store.kind | KIND.write | width, address, value);
     return 0;
   }
 
+  /** Counts and records a completed read; gives its value cut to the width. */
+  private finishRead(
+    store: RegionStore,
+    region: number,
+    context: number,
+    address: number,
+    width: number,
+    answer: number,
+  ): number {
+    const value = (answer & maskOf(width)) >>> 0;
+    this.accounting.read(store, region, context, address, width, value);
+    this.record(store.kind | width, address, value);
+    return value;
+  }
+
+  // ---- The journal and waiting -------------------------------------------------------------------------------------
+
+  get waiting(): Promise<void> | undefined {
+    return this.wait.promise;
+  }
+
+  clearJournal(): void {
+    this.journal.clear();
+    if (this.wait.active && (!this.wait.forCommit || this.wait.failed)) this.endWait();
+  }
+
+  /** False while a restarted operation is still to be answered from the journal. */
+  private atJournalEnd(): boolean {
+    const { journal } = this;
+    const tag = this.source.instructionTag();
+    if (tag !== this.tag) {
+      this.tag = tag;
+      journal.clear();
+    }
+    return journal.cursor === journal.count;
+  }
+
   private record(kind: number, address: number, value: number): void {
     if (this.journalled) this.journal.record(kind, address, value);
+  }
+
+  /** Abandons the operation; the result is to be called with what completes the access. */
+  private beginWait(forCommit: boolean): (finish: () => DeviceError | undefined) => void {
+    const settle = this.wait.begin(forCommit);
+    this.journal.restart();
+    this.refresh();
+    return (finish) => {
+      if (!settle(finish)) return;
+      // What has just been recorded is answered when the restart gets there.
+      this.journal.restart();
+      this.endWait();
+    };
+  }
+
+  private endWait(): void {
+    this.wait.end();
+    this.refresh();
+  }
+
+  // ---- Pending commits ---------------------------------------------------------------------------------------------
+
+  /** True while a write of a retired instruction has not been performed. */
+  get commitPending(): boolean {
+    return this.commit.pending || (this.wait.active && this.wait.forCommit);
+  }
+
+  /** Performs a pending commit. Returns 0, or `WAIT` while ring 3 is busy with it (or with an access that waits). */
+  flushCommits(): number {
+    if (this.wait.active) return WAIT;
+    if (!this.commit.pending) return 0;
+    this.commit.pending = false;
+    this.refresh();
+    const { region, handler, address, offset, value, width } = this.commit;
+    const store = this.commit.store!;
+    if (handler !== undefined) {
+      return this.callRing3Write(store, region, handler, address, offset, value, width, true);
+    }
+    this.accounting.write(store, region, NOBODY, address, width, value);
+    return 0;
+  }
+
+  private commitLater(
+    store: RegionStore,
+    region: number,
+    handler: Ring3Write | undefined,
+    address: number,
+    offset: number,
+    value: number,
+    width: number,
+  ): void {
+    const { commit } = this;
+    commit.pending = true;
+    commit.store = store;
+    commit.region = region;
+    commit.handler = handler;
+    commit.address = address;
+    commit.offset = offset;
+    commit.value = value;
+    commit.width = width;
+    this.refresh();
+    this.source.requestExit?.();
   }
 
   // ---- Ring 3 ------------------------------------------------------------------------------------------------------
@@ -332,40 +308,42 @@ export class Dispatcher implements DeviceAccess {
   private callRing3Read(
     store: RegionStore,
     region: number,
-    handler: (offset: number, width: number) => number | Promise<number>,
+    handler: Ring3Read,
     address: number,
     offset: number,
     width: number,
   ): number {
-    const began = this.stopwatch === undefined ? 0 : this.stopwatch();
+    const began = this.accounting.now();
+    const failed = (cause: unknown) => this.handlerFailed(store, region, "read", address, width, cause);
+    const finish = (answer: number): DeviceError | undefined => {
+      // Ring 3 is the outermost: when it defers, nobody is home either.
+      const nobody = answer === UNUSED || answer === DEFER;
+      if (!nobody && !(answer >= 0)) return this.badResult(store, region, "read", address, width, answer);
+      this.accounting.spent(store, region, RING3, began);
+      this.finishRead(store, region, nobody ? NOBODY : RING3, address, width, nobody ? ALL_ONES : answer);
+      return undefined;
+    };
     let answer: number | Promise<number>;
     try {
       answer = handler(offset, width);
     } catch (cause) {
-      this.wait(false)(() => this.handlerFailed(store, region, "read", address, width, cause));
+      this.beginWait(false)(() => failed(cause));
       return WAIT;
     }
-    if (typeof answer === "number" && isRing3Value(answer)) {
-      this.addTime(store, region, RING3, began);
-      return this.finishRead(store, region, ring3Context(answer), address, width, ring3Value(answer));
-    }
-    const settle = this.wait(false);
-    const finish = (value: number): DeviceError | undefined => {
-      if (!isRing3Value(value)) return this.badResult(store, region, "read", address, width, value);
-      this.addTime(store, region, RING3, began);
-      this.finishRead(store, region, ring3Context(value), address, width, ring3Value(value));
-      return undefined;
-    };
     if (isPromise(answer)) {
+      const settle = this.beginWait(false);
       answer.then(
         (value) => settle(() => finish(value)),
-        (cause) => settle(() => this.handlerFailed(store, region, "read", address, width, cause)),
+        (cause) => settle(() => failed(cause)),
       );
-    } else {
-      const value = answer;
-      settle(() => finish(value));
+      return WAIT;
     }
-    return WAIT;
+    const error = finish(answer);
+    if (error !== undefined) {
+      this.beginWait(false)(() => error);
+      return WAIT;
+    }
+    return answer < 0 ? (ALL_ONES & maskOf(width)) >>> 0 : (answer & maskOf(width)) >>> 0;
   }
 
   private callRing3Write(
@@ -376,38 +354,37 @@ export class Dispatcher implements DeviceAccess {
     offset: number,
     value: number,
     width: number,
-    commit: boolean,
+    forCommit: boolean,
   ): number {
-    const began = this.stopwatch === undefined ? 0 : this.stopwatch();
+    const began = this.accounting.now();
+    const failed = (cause: unknown) => this.handlerFailed(store, region, "write", address, width, cause);
+    const finish = () => {
+      this.accounting.spent(store, region, RING3, began);
+      this.accounting.write(store, region, RING3, address, width, value);
+      // A committed write is in the journal since ring 0 promised it.
+      if (!forCommit) this.record(store.kind | KIND.write | width, address, value);
+      return undefined;
+    };
     let answer: unknown;
     try {
       answer = handler(offset, value, width);
     } catch (cause) {
-      this.wait(commit)(() => this.handlerFailed(store, region, "write", address, width, cause));
+      this.beginWait(forCommit)(() => failed(cause));
       return WAIT;
     }
     if (!isPromise(answer)) {
-      this.addTime(store, region, RING3, began);
-      this.countWrite(store, region, RING3, address, width, value);
-      // A committed write is in the journal since its instruction retired.
-      if (!commit) this.record(store.kind | KIND.write | width, address, value);
+      finish();
       return 0;
     }
-    const settle = this.wait(commit);
-    const finish = () => {
-      this.addTime(store, region, RING3, began);
-      this.countWrite(store, region, RING3, address, width, value);
-      if (!commit) this.record(store.kind | KIND.write | width, address, value);
-      return undefined;
-    };
+    const settle = this.beginWait(forCommit);
     answer.then(
       () => settle(finish),
-      (cause) => settle(() => this.handlerFailed(store, region, "write", address, width, cause)),
+      (cause) => settle(() => failed(cause)),
     );
     return WAIT;
   }
 
-  // ---- String transfers ----------------------------------------------------------------------------------------------
+  // ---- String transfers --------------------------------------------------------------------------------------------
 
   /** 1: go on; 0: units are being answered from the journal, one by one; or `WAIT`. */
   readyForString(): number {
@@ -427,98 +404,12 @@ export class Dispatcher implements DeviceAccess {
   ): number {
     const handler = direction === "read" ? store.readString[region]! : store.writeString[region]!;
     const units = Math.floor(buffer.length / width);
-    const began = this.stopwatch === undefined ? 0 : this.stopwatch();
+    const began = this.accounting.now();
     const done = handler(address - store.origin[region]!, buffer, width);
-    this.addTime(store, region, RING0, began);
-    if (!Number.isInteger(done) || done < 0 || done > units) {
-      const reason = `its string handler says it transferred ${done} of ${units} units`;
-      throw this.error("BAD_HANDLER_RESULT", store, region, direction, address, width, reason);
-    }
-    return done;
-  }
-
-  /** Counts and reports transferred units: of a region's ring 0, or (region 0) of nobody. */
-  finishString(
-    store: RegionStore,
-    region: number,
-    direction: Direction,
-    address: number,
-    buffer: Uint8Array,
-    width: number,
-    units: number,
-  ): void {
-    const ring0 = region * COUNTER.perRegion + RING0 * COUNTER.perContext;
-    if (direction === "read") {
-      if (region === 0) store.unclaimed.read(address, units);
-      else store.counters[ring0 + COUNTER.reads] += units;
-    } else {
-      if (region === 0) store.unclaimed.write(address, units);
-      else store.counters[ring0 + COUNTER.writes] += units;
-    }
-    if (this.listener === undefined) return;
-    for (let unit = 0; unit < units; unit++) {
-      let value = 0;
-      for (let i = width - 1; i >= 0; i--) value = value * 256 + buffer[unit * width + i]!;
-      this.trace(store, region, direction, address, width, value, region === 0 ? NOBODY : RING0);
-    }
-  }
-
-  // ---- Counting and reporting --------------------------------------------------------------------------------------
-
-  /** Counts, records and reports a completed read; gives its value cut to the width. */
-  private finishRead(
-    store: RegionStore,
-    region: number,
-    context: number,
-    address: number,
-    width: number,
-    answer: number,
-  ): number {
-    const value = (answer & maskOf(width)) >>> 0;
-    if (region === 0) store.unclaimed.read(address, 1);
-    else store.counters[region * COUNTER.perRegion + context * COUNTER.perContext + COUNTER.reads]++;
-    this.record(store.kind | width, address, value);
-    if (this.listener !== undefined) this.trace(store, region, "read", address, width, value, context);
-    return value;
-  }
-
-  private countWrite(
-    store: RegionStore,
-    region: number,
-    context: number,
-    address: number,
-    width: number,
-    value: number,
-  ): void {
-    if (region === 0) store.unclaimed.write(address, 1);
-    else store.counters[region * COUNTER.perRegion + context * COUNTER.perContext + COUNTER.writes]++;
-    if (this.listener !== undefined) this.trace(store, region, "write", address, width, value, context);
-  }
-
-  /** A write that the range's access mode drops: nobody's. */
-  dropWrite(store: RegionStore, region: number, address: number, width: number): void {
-    this.countWrite(store, region, NOBODY, address, width, 0);
-  }
-
-  private countDeferral(store: RegionStore, region: number, context: number): void {
-    store.counters[region * COUNTER.perRegion + context * COUNTER.perContext + COUNTER.deferrals]++;
-  }
-
-  private addTime(store: RegionStore, region: number, context: number, began: number): void {
-    if (this.stopwatch !== undefined && context < NOBODY) store.times[region * 3 + context] += this.stopwatch() - began;
-  }
-
-  private trace(
-    store: RegionStore,
-    region: number,
-    direction: Direction,
-    address: number,
-    width: number,
-    value: number,
-    context: number,
-  ): void {
-    const name = context === NOBODY ? "unclaimed" : CONTEXTS[context]!;
-    this.listener?.(store.space, direction, address, width, value, name, store.regions[region]?.owner);
+    this.accounting.spent(store, region, RING0, began);
+    if (Number.isInteger(done) && done >= 0 && done <= units) return done;
+    const reason = `its string handler says it transferred ${done} of ${units} units`;
+    throw this.error("BAD_HANDLER_RESULT", store, region, direction, address, width, reason);
   }
 
   // ---- Failures ----------------------------------------------------------------------------------------------------
@@ -568,17 +459,6 @@ export class Dispatcher implements DeviceAccess {
     };
     return new DeviceError(code, access, reason, cause === undefined ? undefined : { cause });
   }
-}
-
-/** Ring 3 is the outermost: when it defers, nobody is home either. */
-function isRing3Value(answer: number): boolean {
-  return answer >= 0 || answer === UNUSED || answer === DEFER;
-}
-function ring3Context(answer: number): number {
-  return answer >= 0 ? RING3 : NOBODY;
-}
-function ring3Value(answer: number): number {
-  return answer >= 0 ? answer : ALL_ONES;
 }
 
 function isPromise(answer: unknown): answer is PromiseLike<number> {

@@ -1,4 +1,5 @@
-export type { AccessListener, InstructionSource } from "./dispatcher.ts";
+export type { AccessListener } from "./accounting.ts";
+export type { InstructionSource } from "./dispatcher.ts";
 export {
   DeviceError,
   type DeviceErrorCode,

@@ -51,7 +51,7 @@ export class PortAccess {
       if (callbacks[region] === undefined || address + width > store.end[region]!) return 0;
       units = device.callString(store, region, direction, address, buffer, width);
     }
-    device.finishString(store, region, direction, address, buffer, width, units);
+    device.accounting.string(store, region, direction, address, buffer, width, units);
     return units;
   }
 

@@ -549,7 +549,13 @@ describe("statistics", () => {
       {
         raw: { read: () => spend(1) },
         ring0: { read: () => spend(10) },
-        ring3: { read: async () => (await null, spend(100), 5) },
+        ring3: {
+          read: async () => {
+            await null;
+            spend(100);
+            return 5;
+          },
+        },
       },
     );
     expect(io.portRead(0, 1)).toBe(WAIT);

@@ -10,7 +10,8 @@
  * }
  * ```
  */
-import { type AccessListener, Dispatcher, type InstructionSource } from "./dispatcher.ts";
+import type { AccessListener } from "./accounting.ts";
+import { Dispatcher, type InstructionSource } from "./dispatcher.ts";
 import { MmioAccess } from "./mmio-access.ts";
 import type { MmioSpace } from "./mmio-space.ts";
 import { PortAccess } from "./port-access.ts";
@@ -94,17 +95,19 @@ export class VcpuIo implements IoClient {
 
   /** Set to see every completed access. */
   get onAccess(): AccessListener | undefined {
-    return this.dispatcher.onAccess;
+    return this.dispatcher.accounting.listener;
   }
   set onAccess(listener: AccessListener | undefined) {
-    this.dispatcher.onAccess = listener;
+    this.dispatcher.accounting.listener = listener;
+    this.dispatcher.refresh();
   }
 
   /** A clock in ns; while there is one, the statistics add up the time spent in each range and context. */
   get timing(): (() => number) | undefined {
-    return this.dispatcher.timing;
+    return this.dispatcher.accounting.clock;
   }
   set timing(now: (() => number) | undefined) {
-    this.dispatcher.timing = now;
+    this.dispatcher.accounting.clock = now;
+    this.dispatcher.refresh();
   }
 }
