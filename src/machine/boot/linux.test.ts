@@ -264,6 +264,17 @@ describe("what cannot be booted", () => {
     expect(load(kernel)).toBe(code);
   });
 
+  it("a payload that ends beyond the file", () => {
+    const kernel = linuxImage();
+    new DataView(kernel.buffer).setUint32(0x24c, 0x2_0000, true);
+    expect(load(kernel)).toBe("IMAGE_TRUNCATED");
+  });
+
+  it("a kernel that is loaded to RAM but moves itself beyond it", () => {
+    expect(load(linuxImage({ relocatable: 0 }), {}, 16 * MIB)).toBe("MEMORY_TOO_SMALL");
+    expect(load(linuxImage({ relocatable: 0 }), {}, 17 * MIB)).toBe("none");
+  });
+
   it("an init_size that just fits", () => {
     expect(load(linuxImage({ initSize: 48 * MIB }))).toBe("none");
   });
