@@ -80,9 +80,9 @@ const TIMER_CAPABILITIES = TN_CONF.periodicCapable | TN_CONF.size64Capable;
 
 /**
  * The shortest distance of two interrupts of a periodic timer: 20 us. A shorter period makes them coalesce, so that a
- * guest cannot flood the host; comparators stay exact.
+ * guest cannot flood the host; comparators stay exact. For the "minimum clock tick" of the ACPI table.
  */
-const MIN_PERIOD_TICKS = 2000;
+export const HPET_MINIMUM_TICK = 2000;
 
 export const hpet = defineDevice("hpet", (host, options: HpetOptions): void => {
   const count = options.timers ?? MIN_TIMERS;
@@ -178,7 +178,7 @@ export const hpet = defineDevice("hpet", (host, options: HpetOptions): void => {
         continue;
       }
       const { signalled } = timer.registers;
-      const next = timer.nextMatch(timer.periodic && signalled > 0 ? signalled + MIN_PERIOD_TICKS : 0);
+      const next = timer.nextMatch(timer.periodic && signalled > 0 ? signalled + HPET_MINIMUM_TICK : 0);
       event.set(next === Number.POSITIVE_INFINITY ? next : ticks.timeOf(next));
     }
   }
