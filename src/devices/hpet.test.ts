@@ -372,7 +372,7 @@ describe("the block as a device", () => {
         expect([...events, ...device.lines.events]).toEqual(twin.lines.events);
         expect(twin.msis.slice(twin.msis.length - device.msis.length)).toEqual(device.msis);
       }),
-      { numRuns: 100 },
+      { numRuns: 60 },
     );
   });
 });

@@ -465,7 +465,7 @@ describe("the pair as a device", () => {
         }
         expect(device.save()).toEqual(twin.save());
       }),
-      { numRuns: 200 },
+      { numRuns: 100 },
     );
   });
 });

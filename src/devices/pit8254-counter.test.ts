@@ -305,7 +305,7 @@ describe("against a counter stepped from edge to edge", () => {
           expect(counter.read(tick) & 0xc0).toBe((model.out ? 0x80 : 0) | (model.nullCount ? 0x40 : 0));
         }
       }),
-      { numRuns: 800 },
+      { numRuns: 300 },
     );
   });
 });

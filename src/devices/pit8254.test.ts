@@ -289,7 +289,7 @@ describe("the timer as a device", () => {
         const left = [0x40, 0x41, 0x42].flatMap((port) => [port, port, port, port, port, port]);
         expect(left.map((port) => device.read(port))).toEqual(left.map((port) => twin.read(port)));
       }),
-      { numRuns: 300 },
+      { numRuns: 100 },
     );
   });
 

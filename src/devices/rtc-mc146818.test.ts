@@ -80,7 +80,7 @@ describe("time and calendar", () => {
           date.getUTCSeconds(),
         ]);
       }),
-      { numRuns: 300 },
+      { numRuns: 100 },
     );
   });
 
@@ -421,7 +421,7 @@ describe("the clock as a device", () => {
         });
         expect([...events, ...lazy.lines.events]).toEqual(eager.lines.events);
       }),
-      { numRuns: 150 },
+      { numRuns: 60 },
     );
   });
 });
