@@ -1,6 +1,6 @@
 /** Where the tables lie in guest memory: in the BIOS area, the RSDP first. */
 import { assert } from "../../errors.ts";
-import type { GuestMemory } from "../boot/guest-memory.ts";
+import type { BootMemory } from "../boot/boot-memory.ts";
 import { LOW_MEMORY } from "../platform.ts";
 import type { AcpiDescription } from "./description.ts";
 import { dsdt } from "./dsdt.ts";
@@ -54,7 +54,7 @@ export function acpiTables(machine: AcpiDescription): PlacedTable[] {
 }
 
 /** Writes the tables to guest memory and returns the address of the RSDP. */
-export function placeAcpiTables(memory: GuestMemory, machine: AcpiDescription): number {
+export function placeAcpiTables(memory: BootMemory, machine: AcpiDescription): number {
   const tables = acpiTables(machine);
   for (const { address, bytes } of tables) memory.write(address, bytes);
   return tables[0]!.address;

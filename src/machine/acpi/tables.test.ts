@@ -96,7 +96,6 @@ describe.each(machines)("%s", (_, machine) => {
       {
         size: memory.length,
         write: (gpa, bytes) => memory.set(bytes, gpa),
-        read: (gpa, n) => memory.slice(gpa, gpa + n),
       },
       machine,
     );

@@ -3,8 +3,8 @@
  * Linux, Documentation/arch/x86/boot.rst and zero-page.rst.
  */
 import { LOW_MEMORY, MIB } from "../platform.ts";
+import type { BootMemory } from "./boot-memory.ts";
 import { FreeRam } from "./free-ram.ts";
-import type { GuestMemory } from "./guest-memory.ts";
 import { hex, ImageError } from "./image-error.ts";
 import {
   ENTRY_64,
@@ -66,7 +66,7 @@ const RELOCATED_ADDRESS = 16 * MIB;
 const PAGE = 0x1000;
 
 /** Writes kernel, RAM disk, command line, boot_params and descriptor tables. Throws `ImageError`. */
-export function loadLinux(memory: GuestMemory, boot: LinuxBoot): LoadedLinux {
+export function loadLinux(memory: BootMemory, boot: LinuxBoot): LoadedLinux {
   const image = parseLinuxImage(boot.kernel);
   const protocol = boot.protocol ?? (image.has64BitEntry ? "64-bit" : "32-bit");
   if (protocol === "64-bit" && !image.has64BitEntry) {

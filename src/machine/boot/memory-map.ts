@@ -1,6 +1,6 @@
 /** The memory map that boot loaders hand over, in the form of INT 15h, AX=E820h. ACPI 6.5, chapter 15. */
 import { LOW_MEMORY, MIB, MMIO, PORTS } from "../platform.ts";
-import type { GuestMemory } from "./guest-memory.ts";
+import type { BootMemory } from "./boot-memory.ts";
 import { ImageError } from "./image-error.ts";
 
 export const MEMORY_TYPE = { usable: 1, reserved: 2 } as const;
@@ -36,7 +36,7 @@ const BDA = { comPorts: 0x00, ebdaSegment: 0x0e, memorySize: 0x13, length: 0x100
  * What loaders and kernels look up in low memory although no BIOS ran: where conventional memory ends. Linux puts its
  * real-mode code right below.
  */
-export function writeBiosDataArea(memory: GuestMemory): void {
+export function writeBiosDataArea(memory: BootMemory): void {
   const { biosDataArea, ebda, ebdaLength } = LOW_MEMORY;
   const area = new DataView(new ArrayBuffer(BDA.length));
   area.setUint16(BDA.comPorts, PORTS.com1.base, true);

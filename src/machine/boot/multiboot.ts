@@ -1,9 +1,9 @@
 /** Loads a Multiboot 1 kernel, ELF or flat, with its modules. Multiboot Specification 0.6.96, sections 3.1 to 3.3. */
 import { LOW_MEMORY, MIB } from "../platform.ts";
+import type { BootMemory } from "./boot-memory.ts";
 import { placeSections } from "./elf-sections.ts";
 import { parseElf32 } from "./elf32.ts";
 import { FreeRam } from "./free-ram.ts";
-import type { GuestMemory } from "./guest-memory.ts";
 import { hex, ImageError } from "./image-error.ts";
 import { inMiB, memoryMap, writeBiosDataArea } from "./memory-map.ts";
 import { type LoadAddresses, parseMultibootHeader } from "./multiboot-header.ts";
@@ -41,7 +41,7 @@ interface Segment {
 }
 
 /** Writes kernel, modules and boot information. Throws `ImageError`. */
-export function loadMultiboot(memory: GuestMemory, boot: MultibootBoot): LoadedMultiboot {
+export function loadMultiboot(memory: BootMemory, boot: MultibootBoot): LoadedMultiboot {
   const header = parseMultibootHeader(boot.kernel);
   const { entry, segments, sections } = header.addresses
     ? { ...flatImage(boot.kernel, header.offset, header.addresses), sections: undefined }

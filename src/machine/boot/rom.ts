@@ -1,6 +1,6 @@
 /** Firmware images: mapped below 4 GiB, where a reset begins, and shadowed below 1 MiB, where real mode finds them. */
 import { GIB, KIB, LOW_MEMORY, MIB } from "../platform.ts";
-import type { GuestMemory } from "./guest-memory.ts";
+import type { BootMemory } from "./boot-memory.ts";
 import { ImageError } from "./image-error.ts";
 import { resetState, type StartState } from "./start-state.ts";
 
@@ -29,7 +29,7 @@ export function hasResetVector(image: Uint8Array): boolean {
  * Copies the image's last 128 KiB (or all of a smaller one) to RAM that ends at 1 MiB; the machine maps the whole.
  * The shadow is writable, as firmware expects once it has unlocked it. Throws `ImageError`.
  */
-export function loadRom(memory: GuestMemory, image: Uint8Array): LoadedRom {
+export function loadRom(memory: BootMemory, image: Uint8Array): LoadedRom {
   if (!isRomSize(image.length)) {
     throw new ImageError(
       "IMAGE_NOT_BOOTABLE",

@@ -2,7 +2,7 @@
  * The state in which a vCPU enters a loaded image, as plain data: the machine copies it into an engine's vCPU.
  * A register that is not named is 0.
  */
-import type { GuestMemory } from "./guest-memory.ts";
+import type { BootMemory } from "./boot-memory.ts";
 
 export type GeneralRegister = "rax" | "rbx" | "rcx" | "rdx" | "rsi" | "rdi" | "rbp" | "rsp";
 
@@ -99,7 +99,7 @@ export const PAGE_TABLES_LENGTH = 6 * PAGE;
  * 4 GiB to themselves in 2 MiB pages.
  */
 export function flatState(
-  memory: GuestMemory,
+  memory: BootMemory,
   mode: "protected32" | "long64",
   rip: number,
   registers: StartState["registers"],

@@ -1,9 +1,10 @@
 /** Guest memory and synthetic images for tests of the loaders. */
-import type { GuestMemory } from "./guest-memory.ts";
+import type { BootMemory } from "./boot-memory.ts";
 
-export interface TestRam extends GuestMemory {
+export interface TestRam extends BootMemory {
   readonly bytes: Uint8Array;
   readonly view: DataView;
+  read(gpa: number, length: number): Uint8Array;
 }
 
 /** RAM that refuses every access outside itself. */
