@@ -1,7 +1,7 @@
 /** Expectations from the IBM PS/2 Hardware Interface Technical Reference, "Keyboard and Auxiliary Device Controller". */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { COMMAND, DATA, i8042Bench, KEYBOARD_GSI, MOUSE_GSI } from "./i8042-bench.ts";
+import { COMMAND, DATA, i8042Bench, KEYBOARD_GSI, MOUSE_GSI } from "../../test/devices/i8042-bench.ts";
 
 describe("controller commands", () => {
   it.each([

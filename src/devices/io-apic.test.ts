@@ -1,7 +1,7 @@
 /** Expectations from the Intel 82093AA data sheet (290566-001); the EOI register from the ICH9 data sheet. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { apicBench, IO } from "./apic-bench.ts";
+import { apicBench, IO } from "../../test/devices/apic-bench.ts";
 import { REGISTER as R } from "./local-apic-registers.ts";
 
 const IRR = 0x200;

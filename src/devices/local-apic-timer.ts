@@ -36,14 +36,12 @@ export class LocalApicTimer {
   private readonly r: Registers<typeof SHAPE>;
   private readonly now: () => number;
   private readonly timer: Timer;
-  private readonly tscOffset: () => bigint;
   private readonly expired: () => void;
 
-  /** `tscOffset`: TSC minus ns of virtual time. `expired` is called at each expiry while listened to. */
-  constructor(host: DeviceHost, tscOffset: () => bigint, expired: () => void) {
+  /** `expired` is called at each expiry while listened to. */
+  constructor(host: DeviceHost, expired: () => void) {
     this.r = host.registers(SHAPE);
     this.now = host.clock.now;
-    this.tscOffset = tscOffset;
     this.expired = expired;
     this.timer = host.timer(() => this.fire());
     this.reset();
@@ -147,15 +145,7 @@ export class LocalApicTimer {
     r.deadlineLow = Number(value & 0xffff_ffffn);
     r.deadlineHigh = Number((value >> 32n) & 0xffff_ffffn);
     r.running = value !== 0n ? 1 : 0;
-    if (value === 0n) this.arm();
-    else this.tscChanged();
-  }
-
-  /** The guest has written the TSC or its adjustment: a deadline may now be nearer, farther or past. */
-  tscChanged(): void {
-    const { r } = this;
-    if (r.mode !== TIMER_MODE.tscDeadline || r.running === 0) return;
-    if (this.deadline <= this.tsc()) this.fire();
+    if (value !== 0n && value <= this.tsc()) this.fire();
     else this.arm();
   }
 
@@ -163,8 +153,9 @@ export class LocalApicTimer {
     return (BigInt(this.r.deadlineHigh) << 32n) | BigInt(this.r.deadlineLow);
   }
 
+  /** A tick is a nanosecond; what IA32_TSC_ADJUST adds is the CPU's affair. */
   private tsc(): bigint {
-    return BigInt.asUintN(64, BigInt(this.now()) + this.tscOffset());
+    return BigInt(this.now());
   }
 
   private get counting(): boolean {

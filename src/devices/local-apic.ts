@@ -55,8 +55,6 @@ const SHAPE = {
 
 export interface LocalApicCpu {
   readonly pins: CpuPins;
-  /** TSC minus ns of virtual time, for the TSC deadline. Default 0. */
-  readonly tscOffset?: () => bigint;
 }
 
 export interface LocalApicWiring {
@@ -87,7 +85,7 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
     this.pins = cpu.pins;
     this.wiring = wiring;
     this.index = index;
-    this.timer = new LocalApicTimer(host, cpu.tscOffset ?? (() => 0n), () => this.signal(TIMER));
+    this.timer = new LocalApicTimer(host, () => this.signal(TIMER));
     host.state({
       save: () => [this.request, this.inService, this.triggerMode, this.lvt].map((words) => [...words]),
       load: (saved) => {
@@ -191,13 +189,13 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
     this.timer.writeDeadline(value);
   }
 
-  /** CR8: the task priority class, 0..15 (section 11.8.6). */
+  /** The task priority register; CR8 is its bits 7:4 (section 11.8.6). */
   readTpr(): number {
-    return this.registers.taskPriority >> 4;
+    return this.registers.taskPriority;
   }
 
   writeTpr(value: number): void {
-    this.writeTaskPriority((value & 0xf) << 4);
+    this.writeTaskPriority(value & 0xff);
   }
 
   get base(): number {

@@ -1,6 +1,6 @@
 /** Expectations from the IBM PS/2 Hardware Interface Technical Reference, "101- and 102-Key Keyboards". */
 import { describe, expect, it } from "vitest";
-import { i8042Bench } from "./i8042-bench.ts";
+import { i8042Bench } from "../../test/devices/i8042-bench.ts";
 
 /** No translation: what the keyboard itself sends. */
 const keyboardBench = () => i8042Bench(0x05);

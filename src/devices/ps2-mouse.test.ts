@@ -1,6 +1,6 @@
 /** Expectations from the IBM PS/2 Hardware Interface Technical Reference, "Mouse", and Microsoft's wheel protocol. */
 import { describe, expect, it } from "vitest";
-import { i8042Bench } from "./i8042-bench.ts";
+import { i8042Bench } from "../../test/devices/i8042-bench.ts";
 
 const mouseBench = () => i8042Bench(0x47);
 

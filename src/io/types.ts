@@ -127,9 +127,10 @@ export interface ApicBus {
   readBaseMsr(): number;
   /** False: the value is refused, the CPU raises #GP(0). */
   writeBaseMsr(value: number): boolean;
-  /** IA32_TSC_DEADLINE in TSC ticks, 0 when disarmed. */
+  /** IA32_TSC_DEADLINE in TSC ticks before IA32_TSC_ADJUST (ns of virtual time), 0 when disarmed. */
   readTscDeadline(): bigint;
   writeTscDeadline(value: bigint): void;
+  /** The task priority register, 0..255; CR8 is its bits 7..4. */
   readTpr(): number;
   writeTpr(value: number): void;
 }

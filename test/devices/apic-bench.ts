@@ -1,8 +1,8 @@
 /** For tests: local APICs and an I/O APIC on one bench, with processors that only take notes. */
-import { defineDevice } from "../device/define.ts";
-import { deviceUnderTest } from "../device/testing.ts";
-import { ioApic } from "./io-apic.ts";
-import { localApics } from "./local-apics.ts";
+import { defineDevice } from "../../src/device/define.ts";
+import { deviceUnderTest } from "../../src/device/testing.ts";
+import { ioApic } from "../../src/devices/io-apic.ts";
+import { localApics } from "../../src/devices/local-apics.ts";
 
 export const LOCAL = 0xfee0_0000;
 export const IO = 0xfec0_0000;
@@ -11,12 +11,11 @@ export interface BenchCpu {
   intr: boolean;
   /** NMI, INIT and start-up signals, oldest first. */
   readonly signals: string[];
-  tscOffset: bigint;
 }
 
 /** The options object holds what is outside the device, so that a reincarnated bench goes on with it. */
 function outside(count: number) {
-  const cpus: BenchCpu[] = Array.from({ length: count }, () => ({ intr: false, signals: [], tscOffset: 0n }));
+  const cpus: BenchCpu[] = Array.from({ length: count }, () => ({ intr: false, signals: [] }));
   /** Vectors that the 8259A gives at its INTA cycles. */
   const pic: number[] = [];
   return { cpus, pic };
@@ -33,7 +32,6 @@ const apicSystem = defineDevice("apic-system", (host, options: ReturnType<typeof
         init: () => cpu.signals.push("init"),
         startup: (page) => cpu.signals.push(`startup ${page}`),
       },
-      tscOffset: () => cpu.tscOffset,
     })),
     pic: { acknowledge: () => options.pic.shift() ?? -1 },
     physicalAddressBits: 40,
@@ -95,9 +93,6 @@ export function apicBench(count = 1, world = outside(count), bench = deviceUnder
     /** The same in a new bench, loaded from a snapshot. */
     reincarnate: () => {
       const copy = outside(count);
-      copy.cpus.forEach((cpu, i) => {
-        cpu.tscOffset = world.cpus[i].tscOffset;
-      });
       copy.pic.push(...world.pic);
       const other = deviceUnderTest(apicSystem, copy);
       other.clock.skip(bench.clock.now());

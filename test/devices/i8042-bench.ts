@@ -1,6 +1,6 @@
 /** For tests: a keyboard controller and the steps by which drivers talk to it. */
-import { deviceUnderTest } from "../device/testing.ts";
-import { i8042 } from "./i8042.ts";
+import { deviceUnderTest } from "../../src/device/testing.ts";
+import { i8042 } from "../../src/devices/i8042.ts";
 
 export const DATA = 0x60;
 export const COMMAND = 0x64;
