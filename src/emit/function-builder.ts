@@ -1,6 +1,5 @@
 import { assert } from "../errors.ts";
 import { ByteWriter } from "./byte-writer.ts";
-import type { ModuleBuilder } from "./module-builder.ts";
 import {
   BINARY,
   COMPARE,
@@ -20,6 +19,7 @@ import {
   type FunctionType,
   type Label,
   type Operand,
+  type TypeTable,
   VALUE_TYPE_CODE,
   type ValueType,
   type Variable,
@@ -45,12 +45,12 @@ export class FunctionBuilder implements FunctionRef {
   private scopeLocals: number[] | undefined;
   private depth = 0;
 
-  readonly module: ModuleBuilder;
+  readonly module: TypeTable;
   readonly name: string;
   readonly type: FunctionType;
   readonly index: number;
 
-  constructor(module: ModuleBuilder, name: string, type: FunctionType, index: number) {
+  constructor(module: TypeTable, name: string, type: FunctionType, index: number) {
     this.module = module;
     this.name = name;
     this.type = type;

@@ -8,6 +8,11 @@ export interface FunctionType {
   readonly results: readonly ValueType[];
 }
 
+/** Where function types get their numbers: the module under construction. */
+export interface TypeTable {
+  typeIndex(type: FunctionType): number;
+}
+
 /** A function of the module under construction, imported or defined. */
 export interface FunctionRef {
   readonly type: FunctionType;

@@ -1,5 +1,6 @@
 import type { ApicBus, IoClient } from "../../io/types.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
+import { CLOCK } from "../../memory/layout.ts";
 import { RESULT } from "../interp/imports.ts";
 import type { Breakpoints } from "../mmu/breakpoints.ts";
 import type { Mmu } from "../mmu/mmu.ts";
@@ -86,6 +87,12 @@ export class SystemContext {
     const flags = cpu.u32(CPU.eflags);
     const interruptible = (flags & FLAG.if) !== 0 && cpu.u32(CPU.intr) !== 0;
     return interruptible || (flags & (FLAG.tf | FLAG.rf)) !== 0 ? RESULT.leave : result;
+  }
+
+  /** Units of a REP that were done at once count like instructions; the next boundary then notices a spent budget. */
+  retireUnits(units: number): void {
+    const { data } = this.cpu;
+    data.setInt32(CLOCK.budget, data.getInt32(CLOCK.budget, true) - units, true);
   }
 
   /** IRET ends the blocking of NMIs (SDM vol 3, 6.7.1). */

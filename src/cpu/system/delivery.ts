@@ -56,7 +56,7 @@ function savedFlags(context: SystemContext, { source, vector }: Interruption): n
   return source === "fault" && vector !== VECTOR.db ? flags | FLAG.rf : flags;
 }
 
-function deliverOnce(context: SystemContext, interruption: Interruption): void {
+export function deliverOnce(context: SystemContext, interruption: Interruption): void {
   const { cpu } = context;
   if ((cpu.u32(CPU.cr0) & CR0.pe) === 0) deliverReal(context, interruption);
   else if (cpu.isLong) deliverLong(context, interruption);

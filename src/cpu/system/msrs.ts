@@ -131,7 +131,7 @@ export const msrNumbers = (): readonly number[] => [...MSRS.keys()];
 export function readMsr(context: SystemContext): number {
   const { cpu } = context;
   const msr = MSRS.get(cpu.gpr32(RCX));
-  if (msr === undefined) cpu.gp(0);
+  if (msr === undefined) return cpu.gp(0);
   const value = msr.read(context);
   cpu.setGpr(RAX, value & 0xffff_ffffn);
   cpu.setGpr(RDX, value >> 32n);
@@ -142,7 +142,8 @@ export function writeMsr(context: SystemContext): number {
   const { cpu } = context;
   const msr = MSRS.get(cpu.gpr32(RCX));
   const value = (BigInt(cpu.gpr32(RDX)) << 32n) | BigInt(cpu.gpr32(RAX));
-  if (msr === undefined || msr.write === undefined || !msr.write(context, value)) cpu.gp(0);
+  if (msr?.write === undefined) return cpu.gp(0);
+  if (!msr.write(context, value)) cpu.gp(0);
   return RESULT.leave;
 }
 

@@ -1,0 +1,437 @@
+import { interpreterWasm } from "../generated/interpreter.ts";
+import { softfloatWasm } from "../generated/softfloat.ts";
+import type { ApicBus, CpuPins, InterruptAcknowledge, IoClient } from "../io/types.ts";
+import type { GuestMemory } from "../memory/guest-memory.ts";
+import { CLOCK } from "../memory/layout.ts";
+import { LengthDecoder, MAX_LENGTH } from "./decode/instruction-length.ts";
+import { instructionForms } from "./isa/index.ts";
+import { Breakpoints } from "./mmu/breakpoints.ts";
+import { Mmu } from "./mmu/mmu.ts";
+import { CPU, CS, EVENT, FLAG, RSP, STOP, VECTOR } from "./state.ts";
+import { SystemContext } from "./system/context.ts";
+import { deliver, type Interruption } from "./system/delivery.ts";
+import { OPERATION_TABLE } from "./system/operations.ts";
+import { portRead, portWrite } from "./system/port-access.ts";
+import { resetVcpu } from "./system/reset.ts";
+import { ABANDON, VcpuState } from "./vcpu-state.ts";
+
+/** Why a vCPU came back to the monitor. */
+export type VcpuExit =
+  /** The budget is used up, or something asked for attention. */
+  | { readonly reason: "budget" }
+  /** HLT: nothing to do until an interrupt. */
+  | { readonly reason: "halt" }
+  /** A ring-3 access is pending: run again when the promise has settled. */
+  | { readonly reason: "wait"; readonly until: Promise<void> }
+  /** Triple fault. */
+  | { readonly reason: "shutdown" }
+  /** A machine without a debugger hook never sees this: an exception that `onException` claimed. */
+  | { readonly reason: "exception"; readonly vector: number; readonly errorCode: number };
+
+const BUDGET: VcpuExit = { reason: "budget" };
+const HALT: VcpuExit = { reason: "halt" };
+const SHUTDOWN: VcpuExit = { reason: "shutdown" };
+
+/** What a machine gives a vCPU. */
+export interface VcpuBoard {
+  /** Time stamp counter in ticks of 1 GHz. */
+  tsc(): bigint;
+  readonly apic: ApicBus | undefined;
+  readonly interrupts: InterruptAcknowledge;
+}
+
+/** Compiled once for each process: modules hold no state. */
+let modules: { interpreter: WebAssembly.Module; softfloat: WebAssembly.Module; lengths: LengthDecoder } | undefined;
+
+function loadModules() {
+  modules ??= {
+    interpreter: new WebAssembly.Module(interpreterWasm()),
+    softfloat: new WebAssembly.Module(softfloatWasm()),
+    lengths: new LengthDecoder(instructionForms()),
+  };
+  return modules;
+}
+
+type Run = (cpu: number) => number;
+
+/** One vCPU of the software engine: the generated interpreter, its slow paths, and what happens between instructions. */
+export class SoftwareVcpu implements CpuPins {
+  readonly state: VcpuState;
+  readonly mmu: Mmu;
+  readonly breakpoints: Breakpoints;
+  readonly context: SystemContext;
+  /**
+   * Given an exception before it is delivered; true: `run` returns it instead. For debuggers and tests.
+   */
+  onException: ((vector: number, errorCode: number) => boolean) | undefined;
+  private readonly io: IoClient & { readonly commitPending?: boolean; flushCommits?(): number };
+  private readonly board: VcpuBoard;
+  private readonly run64: Run;
+  private readonly runLegacy: Run;
+  private readonly memory: GuestMemory;
+  private readonly lengths: LengthDecoder;
+  private readonly fetchBuffer: Uint8Array;
+  /** An interruption whose delivery waits for a ring-3 access. */
+  private delivering: Interruption | undefined;
+  private startupPage = 0;
+  /** Something asked to leave the run loop; a reserve of budget is then not given back. */
+  private attention = false;
+
+  constructor(memory: GuestMemory, io: IoClient, board: VcpuBoard, index = 0) {
+    const { interpreter, softfloat, lengths } = loadModules();
+    this.memory = memory;
+    this.io = io;
+    this.board = board;
+    this.lengths = lengths;
+    this.state = new VcpuState(memory.memory, index);
+    this.breakpoints = new Breakpoints(this.state);
+    this.mmu = new Mmu(this.state, memory, io, this.breakpoints, index);
+    this.context = new SystemContext(this.state, this.mmu, memory, io, this.breakpoints, board);
+    this.breakpoints.onMatch = () => this.requestExit();
+    this.mmu.usesStackSegment = (linear) => this.usesStack(linear);
+    const fetchAt = this.state.base + CPU.fetchScratch;
+    this.fetchBuffer = memory.bytes.subarray(fetchAt, fetchAt + MAX_LENGTH);
+    const env = { memory: memory.memory, ...this.imports() };
+    const soft = new WebAssembly.Instance(softfloat, { env: { memory: memory.memory } });
+    const instance = new WebAssembly.Instance(interpreter, { env, softfloat: soft.exports });
+    this.run64 = instance.exports.run64 as Run;
+    this.runLegacy = instance.exports.runLegacy as Run;
+    this.reset();
+  }
+
+  /** Power-up and RESET# state, SDM vol 3, table 9-1. */
+  reset(): void {
+    resetVcpu(this.context);
+    this.delivering = undefined;
+  }
+
+  /** After state was written from outside (boot protocols, snapshots): rebuilds what is derived. */
+  stateChanged(): void {
+    this.context.updateMode();
+    this.mmu.updatePaging();
+    this.mmu.updatePrivilege();
+    this.breakpoints.update();
+    this.mmu.flushAll();
+  }
+
+  // --- pins -----------------------------------------------------------------------------------------------------
+
+  intr(asserted: boolean): void {
+    this.state.setU32(CPU.intr, asserted ? 1 : 0);
+    if (asserted && this.state.u32(CPU.eflags) & FLAG.if) this.requestExit();
+  }
+
+  nmi(): void {
+    this.raise(EVENT.nmi);
+  }
+
+  init(): void {
+    this.raise(EVENT.init);
+  }
+
+  startup(page: number): void {
+    this.startupPage = page;
+    this.raise(EVENT.startup);
+  }
+
+  private raise(event: number): void {
+    this.state.setU32(CPU.pendingEvents, this.state.u32(CPU.pendingEvents) | event);
+    this.requestExit();
+  }
+
+  /** Leaves the run loop at the next instruction boundary. Time does not change: only the grant shrinks. */
+  requestExit(): void {
+    this.attention = true;
+    this.limitBudget(0);
+  }
+
+  /** Cuts the rest of the slice to `instructions`; returns by how much. */
+  limitBudget(instructions: number): number {
+    const { data } = this.state;
+    const budget = data.getInt32(CLOCK.budget, true);
+    const cut = budget - instructions;
+    if (cut <= 0) return 0;
+    data.setInt32(CLOCK.budget, instructions, true);
+    data.setInt32(CLOCK.sliceBudget, data.getInt32(CLOCK.sliceBudget, true) - cut, true);
+    return cut;
+  }
+
+  // --- running --------------------------------------------------------------------------------------------------
+
+  /** Runs until the budget in the clock block is used up or something needs the monitor. */
+  run(): VcpuExit {
+    const { state } = this;
+    for (;;) {
+      this.attention = false;
+      const waiting = this.finishPending();
+      if (waiting !== undefined) return waiting;
+      const activity = state.u32(CPU.activity);
+      if (activity === 2) return SHUTDOWN;
+      if (activity !== 0) return HALT;
+      if (state.data.getInt32(CLOCK.budget, true) <= 0) return BUDGET;
+      const exit = this.mustStep() ? this.step() : this.handle(this.enter());
+      if (exit !== undefined) return exit;
+    }
+  }
+
+  private enter(): number {
+    return this.state.is64 ? this.run64(this.state.base) : this.runLegacy(this.state.base);
+  }
+
+  /** Pending commits, deliveries that were interrupted, traps and interrupts, in the order of SDM vol 3, table 6-2. */
+  private finishPending(): VcpuExit | undefined {
+    const { state, io } = this;
+    if (io.commitPending && io.flushCommits?.() !== 0) return this.waitExit();
+    if (this.delivering !== undefined) return this.deliver(this.delivering);
+    if (state.u32(CPU.pendingDebug) !== 0) {
+      const exit = this.debugTrap();
+      if (exit !== undefined) return exit;
+    }
+    const events = state.u32(CPU.pendingEvents);
+    if (events & (EVENT.init | EVENT.startup)) this.initOrStartup(events);
+    const shadow = state.u32(CPU.interruptShadow);
+    if (shadow === 0 && (events & (EVENT.nmi | EVENT.nmiBlocked)) === EVENT.nmi && state.u32(CPU.activity) < 2) {
+      state.setU32(CPU.pendingEvents, (events & ~EVENT.nmi) | EVENT.nmiBlocked);
+      state.setU32(CPU.activity, 0);
+      return this.deliver({ vector: VECTOR.nmi, errorCode: -1, source: "external" });
+    }
+    const interruptible = shadow === 0 && (state.u32(CPU.eflags) & FLAG.if) !== 0;
+    if (interruptible && state.u32(CPU.intr) !== 0 && state.u32(CPU.activity) < 2) {
+      const vector = this.board.interrupts.acknowledge();
+      if (vector >= 0) {
+        state.setU32(CPU.activity, 0);
+        return this.deliver({ vector, errorCode: -1, source: "external" });
+      }
+    }
+    return undefined;
+  }
+
+  private initOrStartup(events: number): void {
+    const { state } = this;
+    if (events & EVENT.init) {
+      resetVcpu(this.context, true);
+      return;
+    }
+    state.setU32(CPU.pendingEvents, events & ~EVENT.startup);
+    if (state.u32(CPU.activity) !== 3) return;
+    state.setSegment(CS, this.startupPage << 8, this.startupPage << 12, 0xffff, 0x9b);
+    state.setNumber(CPU.rip, 0);
+    state.setU32(CPU.activity, 0);
+    this.context.updateMode();
+  }
+
+  /** Delivers; a defined result leaves `run`. */
+  private deliver(interruption: Interruption): VcpuExit | undefined {
+    try {
+      this.delivering = undefined;
+      if (deliver(this.context, interruption)) return undefined;
+    } catch (thrown) {
+      if (thrown !== ABANDON) throw thrown;
+      this.delivering = interruption;
+      return this.waitExit();
+    }
+    this.state.setU32(CPU.activity, 2);
+    return SHUTDOWN;
+  }
+
+  private waitExit(): VcpuExit {
+    return { reason: "wait", until: this.io.waiting ?? Promise.resolve() };
+  }
+
+  /** What the interpreter came back with; a defined result leaves `run`. */
+  private handle(stop: number): VcpuExit | undefined {
+    const { state } = this;
+    switch (stop) {
+      case STOP.fault: {
+        const vector = state.u32(CPU.vector);
+        const errorCode = state.u32(CPU.errorCode) | 0;
+        if (this.onException?.(vector, errorCode)) return { reason: "exception", vector, errorCode };
+        // What a faulting instruction had matched is dropped with it.
+        state.setU32(CPU.pendingDebug, 0);
+        return this.deliver({ vector, errorCode, source: "fault" });
+      }
+      case STOP.wait:
+        return this.waitExit();
+      default:
+        return undefined;
+    }
+  }
+
+  private mustStep(): boolean {
+    const { state } = this;
+    return (
+      (state.u32(CPU.eflags) & (FLAG.tf | FLAG.rf)) !== 0 ||
+      state.u32(CPU.interruptShadow) !== 0 ||
+      this.breakpoints.anyExecute
+    );
+  }
+
+  /** One instruction, with what only single steps can see: TF, instruction breakpoints, RF and the interrupt shadow. */
+  private step(): VcpuExit | undefined {
+    const { state } = this;
+    const flags = state.u32(CPU.eflags);
+    const shadow = state.u32(CPU.interruptShadow);
+    if (this.breakpoints.anyExecute && !(flags & FLAG.rf) && (shadow & 2) === 0) {
+      const linear = state.number(CPU.rip) + (state.is64 ? 0 : state.segmentBase(CS));
+      const hits = this.breakpoints.execute(state.is64 ? linear : linear >>> 0);
+      if (hits !== 0) {
+        this.setDr6(hits);
+        return this.fault(VECTOR.db, -1);
+      }
+    }
+    state.setU32(CPU.interruptShadow, 0);
+    const reserve = this.limitBudget(1);
+    const stop = this.enter();
+    if (!this.attention) this.giveBack(reserve);
+    if (stop === STOP.fault || stop === STOP.wait) {
+      if (stop === STOP.wait) state.setU32(CPU.interruptShadow, shadow);
+      return this.handle(stop);
+    }
+    if (flags & FLAG.rf) state.setU32(CPU.eflags, state.u32(CPU.eflags) & ~FLAG.rf);
+    // MOV SS holds the trap back until after the next instruction (SDM vol 3, 6.8.3).
+    if (flags & FLAG.tf && state.u32(CPU.interruptShadow) !== 2) {
+      state.setU32(CPU.pendingDebug, (state.u32(CPU.pendingDebug) | 0x4000) >>> 0);
+    }
+    return this.handle(stop);
+  }
+
+  private giveBack(reserve: number): void {
+    const { data } = this.state;
+    data.setInt32(CLOCK.budget, data.getInt32(CLOCK.budget, true) + reserve, true);
+    data.setInt32(CLOCK.sliceBudget, data.getInt32(CLOCK.sliceBudget, true) + reserve, true);
+  }
+
+  private fault(vector: number, errorCode: number): VcpuExit | undefined {
+    if (this.onException?.(vector, errorCode)) return { reason: "exception", vector, errorCode };
+    return this.deliver({ vector, errorCode, source: "fault" });
+  }
+
+  /** DR6: B0-B3 are replaced, BS, BT and BD stay until software clears them; DR7.GD is cleared. */
+  private setDr6(bits: number): void {
+    const { state } = this;
+    state.setU32(CPU.dr + 48, ((state.u32(CPU.dr + 48) & ~0xf) | bits | 0xffff_0ff0) >>> 0);
+    state.setU32(CPU.dr + 56, (state.u32(CPU.dr + 56) & ~(1 << 13)) >>> 0);
+  }
+
+  private debugTrap(): VcpuExit | undefined {
+    const { state } = this;
+    if (state.u32(CPU.interruptShadow) & 2) return undefined;
+    const bits = state.u32(CPU.pendingDebug);
+    state.setU32(CPU.pendingDebug, 0);
+    this.setDr6(bits);
+    if (this.onException?.(VECTOR.db, -1)) return { reason: "exception", vector: VECTOR.db, errorCode: -1 };
+    state.setU32(CPU.activity, 0);
+    return this.deliver({ vector: VECTOR.db, errorCode: -1, source: "trap" });
+  }
+
+  // --- slow paths of generated code -------------------------------------------------------------------------------
+
+  private imports(): Record<string, CallableFunction> {
+    const { mmu, state, context } = this;
+    const TWO_32 = 0x1_0000_0000;
+    const linear = (low: number, high: number) => (state.is64 ? high : 0) * TWO_32 + (low >>> 0);
+    return {
+      slowRead: (_: number, low: number, high: number, bytes: number) => mmu.slowRead(linear(low, high), bytes),
+      slowWrite: (_: number, low: number, high: number, bytes: number) => mmu.slowWrite(linear(low, high), bytes),
+      slowModify: (_: number, low: number, high: number, bytes: number) => mmu.slowModify(linear(low, high), bytes),
+      slowProve: (_: number, low: number, high: number, bytes: number) => mmu.slowProve(linear(low, high), bytes),
+      commitModify: () => mmu.commitModify(),
+      slowFetch: () => this.slowFetch(),
+      checkLength: () => this.checkLength(),
+      system: (_: number, operation: number, px: number) => {
+        try {
+          return OPERATION_TABLE[operation]!(context, px);
+        } catch (thrown) {
+          if (thrown !== ABANDON) throw thrown;
+          return 0;
+        }
+      },
+      portIn: (_: number, port: number, bytes: number) => {
+        try {
+          return portRead(context, port & 0xffff, bytes);
+        } catch (thrown) {
+          if (thrown !== ABANDON) throw thrown;
+          return 0;
+        }
+      },
+      portOut: (_: number, port: number, bytes: number, value: number) => {
+        try {
+          portWrite(context, port & 0xffff, value, bytes);
+          return 1;
+        } catch (thrown) {
+          if (thrown !== ABANDON) throw thrown;
+          return 0;
+        }
+      },
+    };
+  }
+
+  /**
+   * Host address of the instruction at RIP, and the fetch window around it: the page when it is in the TLB, else this
+   * one instruction, copied (it crosses a page or a limit, or its page has no ordinary entry).
+   */
+  private slowFetch(): number {
+    const { state, mmu } = this;
+    const rip = state.number(CPU.rip);
+    const available = mmu.fetch(this.fetchBuffer, rip);
+    if (available === 0) return 0;
+    const length = this.lengths.length(this.fetchBuffer, available, state.is64, state.initialPrefixes);
+    if (length > MAX_LENGTH) {
+      state.recordFault(VECTOR.gp, 0);
+      return 0;
+    }
+    if (length > available) {
+      mmu.fetchBeyond(rip, length);
+      return 0;
+    }
+    mmu.touchSecondPage();
+    const host = state.base + CPU.fetchScratch;
+    state.setU32(CPU.windowStart, host);
+    state.setU32(CPU.windowLength, 1);
+    state.setU64(CPU.ripBias, BigInt.asUintN(64, state.u64(CPU.rip) - BigInt(host)));
+    return host;
+  }
+
+  /** Many prefixes: 0 when the instruction is too long. */
+  private checkLength(): number {
+    const { state, memory } = this;
+    const start = state.u32(CPU.startPc);
+    const bytes = memory.bytes.subarray(start, start + MAX_LENGTH);
+    if (this.lengths.length(bytes, MAX_LENGTH, state.is64, state.initialPrefixes) <= MAX_LENGTH) return 1;
+    state.recordFault(VECTOR.gp, 0);
+    return 0;
+  }
+
+  /**
+   * Whether a non-canonical access is one through SS: PUSH, POP, CALL, RET and their like, or an RSP or RBP base without
+   * an override (64-bit mode only).
+   */
+  private usesStack(linear: number): boolean {
+    const { state, memory } = this;
+    const start = state.u32(CPU.startPc);
+    const code = memory.bytes.subarray(start, start + MAX_LENGTH);
+    let at = 0;
+    let rexB = 0;
+    let override = false;
+    for (; at < MAX_LENGTH; at++) {
+      const byte = code[at]!;
+      if ((byte & 0xf0) === 0x40) rexB = byte & 1;
+      else if (byte === 0x64 || byte === 0x65) override = true;
+      else if (![0x26, 0x2e, 0x36, 0x3e, 0x66, 0x67, 0xf0, 0xf2, 0xf3].includes(byte)) break;
+    }
+    const opcode = code[at]!;
+    const stackOnly =
+      (opcode & 0xf0) === 0x50 || [0x68, 0x6a, 0x9c, 0x9d, 0xc2, 0xc3, 0xc8, 0xc9, 0xe8, 0xcf].includes(opcode);
+    if (stackOnly) return true;
+    const modrm = code[opcode === 0x0f ? at + 2 : at + 1]!;
+    const nearStack = Math.abs(linear - state.number(CPU.gpr + RSP * 8)) <= 16;
+    if ((opcode === 0xff || opcode === 0x8f) && nearStack) return true;
+    if (override || modrm >= 0xc0 || rexB) return false;
+    const rm = modrm & 7;
+    if (rm === 4) {
+      const base = code[opcode === 0x0f ? at + 3 : at + 2]! & 7;
+      return base === 4 || (base === 5 && modrm >= 0x40);
+    }
+    return rm === 5 && modrm >= 0x40;
+  }
+}
