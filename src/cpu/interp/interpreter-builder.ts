@@ -380,6 +380,14 @@ export class InterpreterBuilder extends X86 {
     return this.let(this.add(this.u64(this.context.next), this.field("i64", CPU.ripBias)));
   }
 
+  startRip(): Expr {
+    return this.let(this.add(this.u64(this.field("i32", CPU.startPc)), this.field("i64", CPU.ripBias)));
+  }
+
+  escapeOpcode(): Expr {
+    return this.or(this.shl(this.and(this.context.opcode, 7), 8), this.modrm);
+  }
+
   checkTarget(target: Expr): void {
     const bad = this.mode64
       ? this.ne(this.shrS(this.shl(target, 16), 16), target)

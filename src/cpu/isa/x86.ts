@@ -103,6 +103,10 @@ export abstract class X86 extends FunctionBuilder {
 
   /** i64: address of the next instruction. */
   abstract nextRip(): Expr;
+  /** i64: address of this instruction, prefixes included. */
+  abstract startRip(): Expr;
+  /** i32: low three bits of the opcode, then the ModRM byte: the x87 opcode register. */
+  abstract escapeOpcode(): Expr;
   /** Ends the instruction at `target` (an offset in CS, already truncated to the operand size). */
   abstract jump(target: Expr): void;
   /** Faults now if a near branch to `target` would (limit, canonical form). */
