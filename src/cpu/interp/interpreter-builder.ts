@@ -260,8 +260,14 @@ export class InterpreterBuilder extends X86 {
     return this.hostOf("read", this.linear(address, bytes, false, 0), bytes);
   }
 
-  readMemory128(address: Address): Expr {
-    return this.loadV128(this.hostRead(address, 16));
+  private linear128(address: Address, write: boolean, aligned: boolean): Expr {
+    const linear = this.linear(address, 16, write, 0);
+    if (aligned) this.if(this.and(this.wrap(linear), 15), () => this.fault(VECTOR.gp, 0), undefined, false);
+    return linear;
+  }
+
+  readMemory128(address: Address, aligned = false): Expr {
+    return this.loadV128(this.hostOf("read", this.linear128(address, false, aligned), 16));
   }
 
   private storeAt(address: Expr, offset: number, bytes: number, value: Expr): void {
@@ -295,8 +301,8 @@ export class InterpreterBuilder extends X86 {
     this.writeLinear(this.linear(address, bytes, true, displacement), bytes, this.let(value));
   }
 
-  writeMemory128(address: Address, value: Expr): void {
-    this.writeLinear(this.linear(address, 16, true, 0), 16, this.let(value));
+  writeMemory128(address: Address, value: Expr, aligned = false): void {
+    this.writeLinear(this.linear128(address, true, aligned), 16, this.let(value));
   }
 
   modifyMemory(address: Address, bytes: Bytes, change: (old: Expr) => Expr): void {
@@ -333,6 +339,90 @@ export class InterpreterBuilder extends X86 {
     if (!overridable) return { offset, segment };
     const override = this.let(this.and(this.shrU(this.px, PX.segmentShift), 7));
     return { offset, segment: this.let(this.select(override, this.sub(override, 1), segment)) };
+  }
+
+  // --- SIMD registers -------------------------------------------------------------------------------------------
+
+  /** 16 times the register number, plus the base of the block. */
+  private xmmRegAddress(): Expr {
+    const number = this.shl(this.and(this.modrm, 0x38), 1);
+    return this.add(this.cpu, this.mode64 ? this.or(number, this.shl(this.and(this.px, PX.rexR), 5)) : number);
+  }
+
+  private xmmRmAddress(): Expr {
+    const number = this.shl(this.and(this.modrm, 7), 4);
+    return this.add(this.cpu, this.mode64 ? this.or(number, this.shl(this.and(this.px, PX.rexB), 7)) : number);
+  }
+
+  private loadLow(bytes: 4 | 8, address: Expr, offset: number): Expr {
+    return this.load(bytes === 4 ? "i32" : "i64", bytes, address, offset);
+  }
+
+  readXmmReg(): Expr {
+    return this.loadV128(this.xmmRegAddress(), CPU.xmm);
+  }
+
+  writeXmmReg(value: Expr): void {
+    this.storeV128(this.xmmRegAddress(), value, CPU.xmm);
+  }
+
+  readXmmRegLow(bytes: 4 | 8): Expr {
+    return this.loadLow(bytes, this.xmmRegAddress(), CPU.xmm);
+  }
+
+  writeXmmRegPart(bytes: 4 | 8, value: Expr, at = 0): void {
+    this.store(bytes, this.xmmRegAddress(), value, CPU.xmm + at);
+  }
+
+  readXmmRm(aligned = true): Expr {
+    if (this.rmIsMemory) return this.readMemory128(this.rmAddress(), aligned);
+    return this.loadV128(this.xmmRmAddress(), CPU.xmm);
+  }
+
+  writeXmmRm(value: Expr, aligned = true): void {
+    if (this.rmIsMemory) this.writeMemory128(this.rmAddress(), value, aligned);
+    else this.storeV128(this.xmmRmAddress(), value, CPU.xmm);
+  }
+
+  readXmmRmLow(bytes: 4 | 8): Expr {
+    if (!this.rmIsMemory) return this.loadLow(bytes, this.xmmRmAddress(), CPU.xmm);
+    return this.loadLow(bytes, this.hostRead(this.rmAddress(), bytes), 0);
+  }
+
+  writeXmmRmLow(bytes: 4 | 8, value: Expr): void {
+    if (this.rmIsMemory) this.writeMemory(this.rmAddress(), bytes, value);
+    else this.store(bytes, this.xmmRmAddress(), value, CPU.xmm);
+  }
+
+  private mmxRegAddress(): Expr {
+    return this.add(this.cpu, this.shl(this.and(this.modrm, 0x38), 1));
+  }
+
+  private mmxRmAddress(): Expr {
+    return this.add(this.cpu, this.shl(this.and(this.modrm, 7), 4));
+  }
+
+  private storeMmx(address: Expr, value: Expr): void {
+    this.store(8, address, value, CPU.fpu);
+    this.store(2, address, this.i32(0xffff), CPU.fpu + 8);
+  }
+
+  readMmxReg(): Expr {
+    return this.load("i64", 8, this.mmxRegAddress(), CPU.fpu);
+  }
+
+  writeMmxReg(value: Expr): void {
+    this.storeMmx(this.mmxRegAddress(), value);
+  }
+
+  readMmxRm(bytes: 4 | 8 = 8): Expr {
+    if (this.rmIsMemory) return this.readMemory(this.rmAddress(), bytes);
+    return this.load("i64", bytes, this.mmxRmAddress(), CPU.fpu);
+  }
+
+  writeMmxRm(value: Expr): void {
+    if (this.rmIsMemory) this.writeMemory(this.rmAddress(), 8, value);
+    else this.storeMmx(this.mmxRmAddress(), value);
   }
 
   // --- state ----------------------------------------------------------------------------------------------------

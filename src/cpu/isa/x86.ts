@@ -78,10 +78,32 @@ export abstract class X86 extends FunctionBuilder {
   abstract hostRead(address: Address, bytes: number): Expr;
   /** Faults now if a later write of up to 16 bytes there would. */
   abstract proveWritable(address: Address, bytes: number): void;
-  abstract readMemory128(address: Address): Expr;
-  abstract writeMemory128(address: Address, value: Expr): void;
+  /** 16 bytes; `aligned`: #GP(0) at an address that is not a multiple of 16. */
+  abstract readMemory128(address: Address, aligned?: boolean): Expr;
+  abstract writeMemory128(address: Address, value: Expr, aligned?: boolean): void;
   /** Address DS:offset or another default segment, the override prefix honoured. */
   abstract dataAddress(offset: Expr, defaultSegment: number, overridable: boolean): Address;
+
+  // --- SIMD registers: XMM as v128, low parts as i32 (4 bytes) and i64 (8 bytes); MMX as i64 ----------------------
+
+  /** The XMM register named by ModRM.reg. */
+  abstract readXmmReg(): Expr;
+  abstract writeXmmReg(value: Expr): void;
+  abstract readXmmRegLow(bytes: 4 | 8): Expr;
+  /** Replaces bytes from `at` on, keeps the others. */
+  abstract writeXmmRegPart(bytes: 4 | 8, value: Expr, at?: number): void;
+  /** Register or 16 bytes of memory, which must be aligned (#GP(0)) unless told otherwise. */
+  abstract readXmmRm(aligned?: boolean): Expr;
+  abstract writeXmmRm(value: Expr, aligned?: boolean): void;
+  /** Low part of a register, or memory of that size at any address. */
+  abstract readXmmRmLow(bytes: 4 | 8): Expr;
+  abstract writeXmmRmLow(bytes: 4 | 8, value: Expr): void;
+  /** The MMX register named by ModRM.reg; writing sets the exponent of its x87 register to ones. */
+  abstract readMmxReg(): Expr;
+  abstract writeMmxReg(value: Expr): void;
+  /** MMX register or memory of `bytes`. */
+  abstract readMmxRm(bytes?: 4 | 8): Expr;
+  abstract writeMmxRm(value: Expr): void;
 
   // --- state by offset (see CPU in state.ts) ----------------------------------------------------------------------
 
