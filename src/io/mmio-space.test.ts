@@ -222,6 +222,31 @@ describe("a 64-bit BAR", () => {
   });
 });
 
+it("keeps the rest of a gigabyte when part of it is given back", () => {
+  const { mmio } = bench();
+  const base = 2 ** 40;
+  mmio.register("bar", { base, length: 2 ** 30 }, { ring0: { read: () => 1 } });
+  mmio.unregister("bar", { base: base + 0x1000, length: 0x1800 });
+  const owners = [0, 0xfff, 0x1000, 0x27ff, 0x2800, 0x3000, 2 ** 30 - 1].map((at) => mmio.ownerOf(base + at));
+  expect(owners).toEqual(["bar", "bar", undefined, undefined, "bar", "bar", "bar"]);
+});
+
+it("tells neighbours apart in pages that are shared, then not, then shared again", () => {
+  const { mmio } = bench();
+  const claim = (base: number, length: number) =>
+    mmio.register(`d${base}`, { base, length }, { ring0: { read: () => 0 } });
+  for (let round = 0; round < 3; round++) {
+    const regions = [0x1000, 0x1800, 0x5000, 0x5800, 0x9000, 0x9800].map((base) => claim(base, 0x800));
+    for (const base of [0x1000, 0x1800, 0x5000, 0x5800, 0x9000, 0x9800]) {
+      expect([mmio.ownerOf(base), mmio.ownerOf(base + 0x7ff)]).toEqual([`d${base}`, `d${base}`]);
+    }
+    for (const region of regions) region.dispose();
+    const large = claim(0, 0xa000);
+    expect([0x1000, 0x5800, 0x9fff].map((at) => mmio.ownerOf(at))).toEqual(["d0", "d0", "d0"]);
+    large.dispose();
+  }
+});
+
 /** Places where tables change: a page border, the 4 GiB border, a gigabyte border above it. */
 const CORNERS = [0x2000, 0x1_0000_0000, 0x1_4000_0000];
 

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it, vi } from "vitest";
+import { Dispatcher } from "./dispatcher.ts";
 import {
   COMMIT_LATER,
   createIoClient,
@@ -333,6 +334,33 @@ describe("the journal", () => {
     expect(read).toHaveBeenCalledTimes(2);
   });
 
+  it("ignores what an access that was given up answers after all", async () => {
+    const { io, claim } = bench();
+    const answers = [deferred<number>(), deferred<number>()];
+    let reads = 0;
+    claim(0, { ring3: { read: () => answers[reads++]!.promise } });
+    expect(io.portRead(0, 1)).toBe(WAIT);
+    io.clearJournal();
+    expect(io.portRead(0, 1)).toBe(WAIT);
+    answers[0]!.resolve(5);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    expect(io.portRead(0, 1)).toBe(WAIT);
+    answers[1]!.resolve(6);
+    await io.waiting;
+    expect(io.portRead(0, 1)).toBe(6);
+  });
+
+  it("stays empty while no handler can wait, so that nothing piles up", () => {
+    const dispatcher = new Dispatcher({ instructionTag: () => 0 }, [new PortSpace().store]);
+    const { store } = new PortSpace();
+    for (let i = 0; i < 100; i++) dispatcher.deviceRead(store, 0, i, 1);
+    expect(dispatcher.journal.count).toBe(0);
+    store.register("d", { base: 0, length: 1 }, { ring3: { read: () => 1 } }, 0, 0);
+    const waiting = new Dispatcher({ instructionTag: () => 0 }, [store]);
+    waiting.deviceRead(store, 0, 5, 1);
+    expect(waiting.journal.count).toBe(1);
+  });
+
   it("answers nothing that the restarted operation does not ask", async () => {
     const { io, claim } = bench();
     let reads = 0;
@@ -525,6 +553,9 @@ describe("statistics", () => {
     io.portReadString(0, buffer, 1);
     io.portWriteString(0, buffer, 1);
     expect(rows()[0]).toEqual(["ring0", 3, 4, 0]);
+    io.portReadString(0x80, buffer, 4);
+    io.portWriteString(0x80, buffer, 2);
+    expect(unclaimed()[0]).toMatchObject({ base: 0x80, reads: 4, writes: 8 });
   });
 
   it("do not grow without bound when a guest probes everywhere", () => {
