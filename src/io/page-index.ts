@@ -98,7 +98,8 @@ export class PageIndex {
       return;
     }
     if (typeof entries !== "object") {
-      entries = new Int32Array(PAGES_PER_GIB).fill(entries ?? 0);
+      // A gigabyte that one region covers is only ever painted whole, so there is nothing to carry over.
+      entries = new Int32Array(PAGES_PER_GIB);
       this.high.set(gib, entries);
     }
     this.setEntries(entries, from, to, entry);
