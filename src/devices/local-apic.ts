@@ -14,10 +14,8 @@ import {
   FLAT_MODEL,
   ICR,
   LINT0,
-  LINT1,
   LVT,
   LVT_COUNT,
-  LVT_WRITABLE,
   REGISTER,
   SHORTHAND,
   SPURIOUS,
@@ -25,6 +23,7 @@ import {
   VERSION,
 } from "./local-apic-registers.ts";
 import { LocalApicTimer } from "./local-apic-timer.ts";
+import { LocalVectorTable } from "./local-vector-table.ts";
 import { addVector, hasVector, highestVector, removeVector } from "./vector-set.ts";
 
 const SHAPE = {
@@ -77,7 +76,7 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
   private readonly request = new Uint32Array(8);
   private readonly inService = new Uint32Array(8);
   private readonly triggerMode = new Uint32Array(8);
-  private readonly lvt = new Uint32Array(LVT_COUNT);
+  private readonly lvt: LocalVectorTable;
 
   /** Processor 0 is the bootstrap processor; the APIC ID is the index. */
   constructor(host: DeviceHost, cpu: LocalApicCpu, index: number, wiring: LocalApicWiring) {
@@ -85,11 +84,16 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
     this.pins = cpu.pins;
     this.wiring = wiring;
     this.index = index;
-    this.timer = new LocalApicTimer(host, () => this.signal(TIMER));
+    const sink = {
+      accept: (vector: number, level: boolean) => this.accept(vector, level),
+      init: () => this.receiveInit(),
+    };
+    this.lvt = new LocalVectorTable(sink, cpu.pins);
+    this.timer = new LocalApicTimer(host, () => this.lvt.signal(TIMER));
     host.state({
-      save: () => [this.request, this.inService, this.triggerMode, this.lvt].map((words) => [...words]),
+      save: () => this.arrays.map((words) => [...words]),
       load: (saved) => {
-        [this.request, this.inService, this.triggerMode, this.lvt].forEach((words, i) => {
+        this.arrays.forEach((words, i) => {
           words.set(saved[i]);
         });
         wiring.map(this, this.enabled ? this.base : undefined);
@@ -97,6 +101,10 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
       },
     });
     wiring.bus.connect(this);
+  }
+
+  private get arrays(): Uint32Array[] {
+    return [this.request, this.inService, this.triggerMode, this.lvt.entries];
   }
 
   /** Power-up and RESET: section 11.4.7.1. */
@@ -125,7 +133,7 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
     r.extIntMessage = 0;
     r.eoiSeen = 0;
     for (const words of [this.request, this.inService, this.triggerMode]) words.fill(0);
-    this.lvt.fill(LVT.masked);
+    this.lvt.reset();
     this.timer.reset();
     this.update();
   }
@@ -253,7 +261,7 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
       return offset < REGISTER.request ? this.triggerMode[word] : this.request[word];
     }
     const entry = (offset - REGISTER.lvtTimer) >> 4;
-    if (entry >= 0 && entry < LVT_COUNT) return this.lvt[entry];
+    if (entry >= 0 && entry < LVT_COUNT) return this.lvt.entries[entry];
     this.raiseError(ERROR_STATUS.illegalRegister);
     return 0;
   }
@@ -326,7 +334,7 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
     r.spurious = value & SPURIOUS.writable;
     if (!this.arbitrates) {
       // All entries are masked, and stay so until it is enabled again: section 11.4.7.2.
-      for (let entry = 0; entry < LVT_COUNT; entry++) this.writeLvt(entry, this.lvt[entry]);
+      for (let entry = 0; entry < LVT_COUNT; entry++) this.writeLvt(entry, this.lvt.entries[entry]);
     } else if (!wasEnabled) {
       this.wiring.bus.acceptanceChanged();
     }
@@ -335,31 +343,29 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
   private writeLvt(entry: number, value: number): void {
     // An expiry that is due happens under the old entry.
     this.timer.catchUp();
-    const softwareEnabled = (this.registers.spurious & SPURIOUS.softwareEnable) !== 0;
-    const kept = this.lvt[entry] & LVT.remoteIrr;
-    this.lvt[entry] = (value & LVT_WRITABLE[entry]) | kept | (softwareEnabled ? 0 : LVT.masked);
+    const { lint, spurious } = this.registers;
+    this.lvt.write(entry, value, (spurious & SPURIOUS.softwareEnable) !== 0);
     if (entry === TIMER) {
       this.timer.setMode((value >> LVT.timerModeShift) & 3);
       this.listenToTimer();
     }
-    if (entry === LINT0) this.updateLint0();
+    if (entry === LINT0) this.lvt.updateLint0((lint & 1) !== 0);
     this.update();
   }
 
   /** An expiry of the timer matters unless it is masked or would only repeat what is already pending. */
   private listenToTimer(): void {
-    const lvt = this.lvt[TIMER];
-    const vector = lvt & LVT.vector;
+    const vector = this.lvt.vector(TIMER);
     const pending =
       vector < FIRST_LEGAL_VECTOR
         ? (this.registers.errors & ERROR_STATUS.receiveIllegalVector) !== 0
         : hasVector(this.request, vector);
-    this.timer.listen((lvt & LVT.masked) === 0 && !pending);
+    this.timer.listen(!this.lvt.isMasked(TIMER) && !pending);
   }
 
   // --- local interrupts -------------------------------------------------------------------------------------------
 
-  /** Level of pin LINT0 or LINT1. The pins carry assertion: the polarity bits are kept but invert nothing. */
+  /** Level of pin LINT0 or LINT1. */
   setLint(pin: 0 | 1, high: boolean): void {
     const { registers: r } = this;
     this.settle();
@@ -372,46 +378,15 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
       this.update();
       return;
     }
-    const entry = pin === 0 ? LINT0 : LINT1;
-    if (pin === 0 && this.lint0IsLevel) this.updateLint0();
-    else if (rises) this.signal(entry);
+    if (rises || !high) this.lvt.pinChanged(pin, high);
     this.update();
-  }
-
-  /** LINT0 as a level-triggered fixed interrupt; LINT1 is always edge-triggered (section 11.5.1). */
-  private get lint0IsLevel(): boolean {
-    const lvt = this.lvt[LINT0];
-    return (lvt & LVT.level) !== 0 && ((lvt >> LVT.deliveryShift) & 7) === DELIVERY.fixed;
-  }
-
-  /** Requests again while the level stays and the last interrupt has ended. */
-  private updateLint0(): void {
-    const lvt = this.lvt[LINT0];
-    if (!this.lint0IsLevel) {
-      this.lvt[LINT0] &= ~LVT.remoteIrr;
-    } else if ((this.registers.lint & 1) !== 0 && (lvt & (LVT.masked | LVT.remoteIrr)) === 0) {
-      if (this.accept(lvt & LVT.vector, true)) this.lvt[LINT0] |= LVT.remoteIrr;
-    }
-  }
-
-  /** A local source has an event. */
-  private signal(entry: number): void {
-    const lvt = this.lvt[entry];
-    if ((lvt & LVT.masked) !== 0) return;
-    const delivery = (lvt >> LVT.deliveryShift) & 7;
-    // ExtINT is a level, seen by `extIntRequested`; there is no SMM for SMI to enter.
-    if (delivery === DELIVERY.fixed) this.accept(lvt & LVT.vector, false);
-    else if (delivery === DELIVERY.nmi) this.pins.nmi();
-    else if (delivery === DELIVERY.init) this.receiveInit();
   }
 
   private extIntRequested(): boolean {
     const { registers: r } = this;
     if (!this.enabled) return (r.lint & 1) !== 0;
     if (r.extIntMessage !== 0) return true;
-    const lvt = this.lvt[LINT0];
-    const unmasked = (lvt & LVT.masked) === 0 && ((lvt >> LVT.deliveryShift) & 7) === DELIVERY.extInt;
-    return unmasked && (r.lint & 1) !== 0;
+    return (r.lint & 1) !== 0 && this.lvt.passesExtInt;
   }
 
   /** Logs an error; the first since the last write to the register interrupts. Section 11.5.3. */
@@ -419,7 +394,7 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
     const { registers: r } = this;
     const armed = r.errors === 0;
     r.errors |= bit;
-    if (armed) this.signal(ERROR);
+    if (armed) this.lvt.signal(ERROR);
   }
 
   // --- messages ---------------------------------------------------------------------------------------------------
@@ -494,7 +469,7 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
     if (level) addVector(this.triggerMode, vector);
     else removeVector(this.triggerMode, vector);
     this.update();
-    if (vector === (this.lvt[TIMER] & LVT.vector)) this.listenToTimer();
+    if (vector === this.lvt.vector(TIMER)) this.listenToTimer();
     return true;
   }
 
@@ -545,10 +520,7 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
     removeVector(this.inService, vector);
     if (hasVector(this.triggerMode, vector)) {
       this.wiring.bus.broadcastEndOfInterrupt(vector);
-      if ((this.lvt[LINT0] & LVT.remoteIrr) !== 0 && (this.lvt[LINT0] & LVT.vector) === vector) {
-        this.lvt[LINT0] &= ~LVT.remoteIrr;
-        this.updateLint0();
-      }
+      this.lvt.endOfInterrupt(vector, (this.registers.lint & 1) !== 0);
     }
     this.update();
   }

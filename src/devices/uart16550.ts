@@ -250,15 +250,16 @@ export const uart16550 = defineDevice("uart16550", (host, options: UartOptions):
 
   function writeFifoControl(value: number): void {
     const enable = value & FCR.enable;
-    // Changing the mode clears both FIFOs; the other bits count only while bit 0 is written as one (8.5).
+    // Changing the mode clears both FIFOs; the other bits count only while bit 0 is written as one (8.5). The
+    // transmitter's is always empty, so clearing it only repeats the event.
     if (enable !== r.fifoEnabled) {
       r.fifoEnabled = enable;
       clearReceiver();
+      r.thrEmptyPending = 1;
     }
     if (enable !== 0) {
       r.trigger = TRIGGER_LEVELS[value >> 6];
       if ((value & FCR.clearReceiver) !== 0) clearReceiver();
-      // The transmitter FIFO is always empty, so clearing it only repeats the event.
       if ((value & FCR.clearTransmitter) !== 0) r.thrEmptyPending = 1;
     }
     feed();
