@@ -323,8 +323,11 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
   }
 
   private writeTaskPriority(value: number): void {
+    const { registers: r } = this;
+    r.taskPriority = value;
+    // With nothing requested no priority matters: the common case, and kernels do this a lot.
+    if (r.idle !== 0) return;
     this.settle();
-    this.registers.taskPriority = value;
     this.update();
   }
 
