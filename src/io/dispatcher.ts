@@ -19,8 +19,8 @@ import { Wait } from "./wait.ts";
 export interface InstructionSource {
   /**
    * A number that changes whenever an operation is complete: the number of retired instructions and REP units. The same
-   * number while an operation restarts. Where an operation ends without retiring (a delivered interrupt or exception),
-   * the engine calls `clearJournal`.
+   * number while an operation restarts. Where an operation ends without changing it, the engine calls `clearJournal`: an
+   * instruction that faults (before its exception is delivered), and a delivery that is complete.
    */
   instructionTag(): number;
   /** A write was promised for after this instruction: leave the run loop and call `flushCommits` before the next one. */
