@@ -165,9 +165,9 @@ export const acpiPm = defineDevice("acpi-pm", (host, options: AcpiPmOptions): Ac
   return {
     powerButton: event(PM1_EVENT.powerButton),
     sleepButton: event(PM1_EVENT.sleepButton),
-    generalPurposeEvent: (index) => {
+    generalPurposeEvent: host.input((index: number) => {
       gpeStatus[index >> 3] |= 1 << (index & 7);
       update();
-    },
+    }),
   };
 });

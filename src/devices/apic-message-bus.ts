@@ -3,7 +3,7 @@
  * hardware. Intel SDM volume 3, sections 11.6, 11.8 and 11.11 (December 2022 numbering).
  */
 
-/** Delivery modes, as redirection entries, LVT entries, ICR and MSI data encode them. SDM table 11-1 and figure 11-12. */
+/** Delivery modes, as redirection entries, LVT entries, ICR and MSI data encode them. SDM figures 11-8 and 11-12. */
 export const DELIVERY = {
   fixed: 0,
   lowestPriority: 1,
@@ -37,7 +37,7 @@ export interface EoiTarget {
   retry(): void;
 }
 
-/** Address and data of a message-signalled interrupt: section 11.11, figures 11-14 and 11-15. */
+/** Address and data of a message-signalled interrupt: section 11.11, figures 11-24 and 11-25. */
 const MSI_ADDRESS = { base: 0xfee0_0000, mask: 0xfff0_0000, destinationShift: 12, redirect: 1 << 3, logical: 1 << 2 };
 const MSI_DATA = { vector: 0xff, deliveryShift: 8, assert: 1 << 14, level: 1 << 15 } as const;
 

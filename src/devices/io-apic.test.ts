@@ -24,7 +24,7 @@ function ioBench(count = 1) {
   return { ...system, indirect, setIndirect, eoi: () => system.setLocal(R.endOfInterrupt, 0) };
 }
 
-describe("registers (tables 3-1 and 3-2)", () => {
+describe("registers (sections 3.1 and 3.2)", () => {
   it.each([
     ["ID: bits 27:24", 0x00, 0xffff_ffff, 0x0f00_0000],
     ["version: 24 entries, 20h", 0x01, 0xffff_ffff, 0x0017_0020],
@@ -142,7 +142,7 @@ describe("level-triggered", () => {
     expect(system.take()).toBe(0x3a);
   });
 
-  it("the EOI register ends it too (ICH9, 13.5.7)", () => {
+  it("the EOI register ends it too (ICH9, EOIR)", () => {
     const system = ioBench();
     system.redirect(9, 0x39 | LEVEL);
     system.io.setInput(9, true);

@@ -1,14 +1,14 @@
-/** I/O APIC. Intel 82093AA data sheet (290566-001), with the EOI register of version 20h (ICH9 data sheet, 13.5.7). */
+/** I/O APIC. Intel 82093AA data sheet (290566-001), with the EOI register of version 20h (ICH9 data sheet 316972, EOIR). */
 import { defineDevice } from "../device/define.ts";
 import { type ApicMessageBus, DELIVERY } from "./apic-message-bus.ts";
 
 const PINS = 24;
 
-/** Byte offsets in the page. 82093AA, table 3-1; EOI: ICH9. */
+/** Byte offsets in the page. 82093AA, section 3.1; EOI: ICH9. */
 const OFFSET = { select: 0x00, window: 0x10, eoi: 0x40 } as const;
 const LENGTH = 0x1000;
 
-/** Indirect registers. 82093AA, table 3-2. Two for each pin from `redirection` on. */
+/** Indirect registers. 82093AA, section 3.2. Two for each pin from `redirection` on. */
 const INDEX = { id: 0x00, version: 0x01, arbitration: 0x02, redirection: 0x10 } as const;
 const VERSION = ((PINS - 1) << 16) | 0x20;
 const ID_MASK = 0x0f00_0000;
