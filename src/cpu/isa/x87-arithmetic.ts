@@ -160,11 +160,10 @@ export const x87Arithmetic: Family = (define) => {
         () => x.helper(helper, st0.slot, sti.slot, fpu.control),
         false,
       );
-      x.if(fpu.allowed(status, BEFORE_RESULT), () => {
-        x.flagsFromImage(x.and(x.shrU(status, 8), 0x45));
-        fpu.pop(pops);
-      });
-      fpu.conclude(x.and(status, ~UNORDERED));
+      // The flags are written even where an unmasked exception keeps the instruction from popping.
+      x.flagsFromImage(x.and(x.shrU(status, 8), 0x45));
+      if (pops > 0) x.if(fpu.allowed(status, BEFORE_RESULT), () => fpu.pop(pops));
+      fpu.concludeKeepingC1(x.and(status, ~UNORDERED));
     });
   }
 

@@ -97,7 +97,7 @@ export const x87Control: Family = (define) => {
       const fpu = new X87(x);
       fpu.free(fpu.operand());
       fpu.pop(pops);
-      fpu.conclude(0, 0);
+      fpu.conclude(0);
     });
   }
 };

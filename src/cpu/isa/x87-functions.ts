@@ -1,8 +1,19 @@
 import type { Expr } from "../../emit/index.ts";
+import { CPU } from "../state.ts";
 import type { Family } from "./define.ts";
 import type { X86 } from "./x86.ts";
 import { BEFORE_RESULT, type StackRegister, X87 } from "./x87-stack.ts";
 import { FPU_STATUS as SW } from "./x87-status.ts";
+
+/** Without a quotient (a NaN, or an exception that prevents one), C0 and C3 stay as they are; C1 and C2 become 0. */
+function concludeRemainder(fpu: X87, status: Expr): void {
+  const { x } = fpu;
+  const isNan = x.eq(x.and(x.load("i32", 2, fpu.st(0).slot, 8), 0x7fff), 0x7fff);
+  const prevented = x.or(x.and(status, SW.invalid), x.eqz(fpu.allowed(status, BEFORE_RESULT)));
+  const quotient = SW.c0 | SW.c3;
+  const kept = x.or(x.and(status, ~quotient), x.and(x.field("i32", CPU.fpuStatus), quotient));
+  fpu.conclude(x.select(x.or(isNan, prevented), kept, status), SW.conditions);
+}
 
 /** Square root, remainders, rounding, scaling, transcendental functions: D9 F0 to D9 FF. SDM vol 2, table A-10. */
 export const x87Functions: Family = (define) => {
@@ -27,7 +38,7 @@ export const x87Functions: Family = (define) => {
   unary("fcos", 7, 7, "f80_cos", SW.c1 | SW.c2);
 
   /** ST(0) = f(ST(0), ST(1)). */
-  const binary = (name: string, digit: 6 | 7, rm: number, helper: string, replaced: number = SW.c1) =>
+  const binary = (name: string, digit: 6 | 7, rm: number, helper: string, conclude: (fpu: X87, status: Expr) => void) =>
     form(name, digit, rm, (fpu, x) => {
       const [st0, st1] = [fpu.st(0), fpu.st(1)];
       const status = fpu.unlessEmpty(
@@ -35,11 +46,11 @@ export const x87Functions: Family = (define) => {
         () => x.helper(helper, st0.slot, st0.slot, st1.slot, fpu.control),
         () => fpu.setIndefinite(st0),
       );
-      fpu.conclude(status, replaced);
+      conclude(fpu, status);
     });
-  binary("fprem1", 6, 5, "f80_rem_nearest", SW.conditions);
-  binary("fprem", 7, 0, "f80_rem", SW.conditions);
-  binary("fscale", 7, 5, "f80_scale");
+  binary("fscale", 7, 5, "f80_scale", (fpu, status) => fpu.conclude(status));
+  binary("fprem1", 6, 5, "f80_rem_nearest", concludeRemainder);
+  binary("fprem", 7, 0, "f80_rem", concludeRemainder);
 
   /** ST(1) = f(ST(0), ST(1)), pop. */
   const binaryPop = (name: string, digit: 6 | 7, rm: number, helper: string) =>

@@ -224,9 +224,21 @@ function registerMoves(define: Parameters<Family>[0]): void {
       fpu.conclude(status);
     });
   storeRegister("fst sti", 0xdd, 2, 0);
-  // D9 D8, DF D0 and DF D8 are undocumented aliases.
-  storeRegister("fstp sti", [0xd9, 0xdd, 0xdf], 3, 1);
+  // DF D0 and DF D8 are undocumented aliases.
+  storeRegister("fstp sti", [0xdd, 0xdf], 3, 1);
   storeRegister("fstp sti", 0xdf, 2, 1);
+
+  // D9 D8, undocumented: an empty ST(0) is no fault; nothing is copied then.
+  define("fstpnce", { opcode: 0xd9, digit: 3, operand: "register", size: "b" }, (x) => {
+    const fpu = new X87(x);
+    const [st0, sti] = [fpu.st(0), fpu.operand()];
+    x.if(x.eqz(fpu.isEmpty(st0)), () => {
+      fpu.copy(sti.slot, st0.slot);
+      fpu.fill(sti);
+    });
+    fpu.pop(1);
+    fpu.conclude(0);
+  });
 
   // DD C8 and DF C8 are undocumented aliases.
   define("fxch", { opcode: [0xd9, 0xdd, 0xdf], digit: 1, operand: "register", size: "b" }, (x) => {
@@ -272,7 +284,7 @@ function registerMoves(define: Parameters<Family>[0]): void {
           },
           () => fpu.setIndefinite(st0),
         );
-        fpu.conclude(status);
+        fpu.concludeKeepingC1(status);
       });
     }
   }

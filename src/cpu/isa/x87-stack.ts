@@ -206,6 +206,13 @@ export class X87 {
     x.setField("i32", CPU.fpuDs, x.load("i32", 4, cache));
   }
 
+  /** For those that leave C1 alone unless they find an empty register. */
+  concludeKeepingC1(status: Expr): void {
+    const { x } = this;
+    const c1 = x.and(x.field("i32", CPU.fpuStatus), SW.c1);
+    this.conclude(x.or(status, x.select(x.and(status, SW.stackFault), x.i32(0), c1)));
+  }
+
   // --- status of stores ---------------------------------------------------------------------------------------------
 
   /** Address of a cleared word for a store's status. */
