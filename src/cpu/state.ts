@@ -75,6 +75,8 @@ export const CPU = {
   /** i32: fetch window: an instruction may start at host addresses [windowStart, windowStart + windowLength). */
   windowStart: 160,
   windowLength: 164,
+  /** i32: bit n set: segment n has base 0, limit 4 GiB and is readable and writable (legacy modes skip its checks). */
+  flatSegments: 1132,
   /** i32: host address of the instruction being executed. */
   startPc: 168,
   /** i32: base of the TLB in use (supervisor or user). */
@@ -142,7 +144,6 @@ export const CPU = {
   /** i32: number of TLB entries filled in the supervisor and the user TLB. */
   tlbFills: 1124,
   tlbFillsUser: 1128,
-  /** 1132: i32, REP iterations that the current instruction has retired (their ticks are part of the budget). */
 
   /** x87: control, status (TOP kept apart), tag bits (1 = empty), top, last opcode; i32 each. */
   fpuControl: 1136,
@@ -192,6 +193,8 @@ export const PX = {
   /** Segment override + 1 in bits 12-14; 0: none. */
   segmentShift: 12,
   segment: 0x7000,
+  /** Operand-size attribute in bits 24-25: 0, 1, 2 for 16, 32, 64 bits. Bits 16-23 stay clear. */
+  attributeShift: 24,
 } as const;
 
 /** Why `run` came back. */

@@ -179,6 +179,9 @@ export class VcpuState {
     this.setNumber(at + SEG.low, low);
     this.setNumber(at + SEG.highRead, readable ? high : -1);
     this.setNumber(at + SEG.highWrite, writable ? high : -1);
+    const flat = base === 0 && readable && writable && low === 0 && high === 0xffff_ffff;
+    const mask = this.u32(CPU.flatSegments) & ~(1 << segment);
+    this.setU32(CPU.flatSegments, flat ? mask | (1 << segment) : mask);
     if (segment === SS) this.setNumber(CPU.stackMask, attributes & ATTR.db ? 0xffff_ffff : 0xffff);
   }
 

@@ -1,4 +1,11 @@
-import { type Expr, type FunctionRef, type FunctionType, ModuleBuilder } from "../../emit/index.ts";
+import {
+  type Expr,
+  type FunctionRef,
+  type FunctionType,
+  type Label,
+  ModuleBuilder,
+  type Variable,
+} from "../../emit/index.ts";
 import { CLOCK } from "../../memory/layout.ts";
 import { type Form, formWidth, immediateBytes, type MandatoryPrefix } from "../isa/define.ts";
 import { CPU, PX, STOP } from "../state.ts";
@@ -122,11 +129,7 @@ function prefixIndex(x: InterpreterBuilder, px: Expr): Expr {
 function escapeFunction(parts: InterpreterModule, mode64: boolean, map: 2 | 3): FunctionRef {
   const x = InterpreterBuilder.create(parts, `escape${map}`, INSTRUCTION, mode64);
   const [cpu, pc, px] = [x.param(0), x.param(1), x.param(2)];
-  const operandSize = x.and(x.shrU(px, 5), 1);
-  const attribute = mode64
-    ? x.select(x.and(px, PX.rexW), x.i32(2), x.xor(operandSize, 1))
-    : x.xor(operandSize, x.eqz(x.and(x.field("i32", CPU.initialPrefixes), PX.addressSmall)));
-  const row = x.add(x.mul(prefixIndex(x, px), 3), attribute);
+  const row = x.add(x.mul(prefixIndex(x, px), 3), x.shrU(px, PX.attributeShift));
   const index = x.add(x.shl(row, 8), x.load("i32", 1, pc));
   const base = (mode64 ? MODE_TABLE : 0) + MAP_BASE[map];
   x.return(x.callIndirect(INSTRUCTION, x.add(index, base), cpu, x.add(pc, 1), px));
@@ -147,12 +150,12 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
   const table = mode64 ? MODE_TABLE : 0;
   const pc = x.variable("i32");
   const px = x.variable("i32");
-  /** Operand-size attribute × 256: 0, 256, 512 for 16, 32, 64 bits. */
-  const bank = x.variable("i32");
-  const windowStart = x.variable("i32");
-  const windowLength = x.variable("i32");
-  const firstPx = x.let(x.field("i32", CPU.initialPrefixes));
-  const firstBank = mode64 ? x.i32(256) : x.let(x.select(x.and(firstPx, PX.addressSmall), x.i32(0), x.i32(256)));
+  /** Behind the last host address at which an instruction of the window may start. */
+  const windowEnd = x.variable("i32");
+  /** Few values live across the loop: V8 has registers for those. The initial prefixes are a constant in 64-bit mode. */
+  const firstPx = () => (mode64 ? x.i32(1 << PX.attributeShift) : x.field("i32", CPU.initialPrefixes));
+  /** Operand-size attribute × 256. */
+  const bank = () => x.shrU(x.get(px), PX.attributeShift - 8);
   const leave = (reason: number) => {
     x.setField("i32", CPU.stop, reason);
     x.return(x.i32(reason));
@@ -164,14 +167,13 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
     x.scope(() => {
       x.set(pc, x.call(mode64 ? helpers.refetch64 : helpers.refetchLegacy, cpu));
       x.if(x.eqz(x.get(pc)), () => x.return(x.field("i32", CPU.stop)), undefined, false);
-      x.set(windowStart, x.field("i32", CPU.windowStart));
-      x.set(windowLength, x.field("i32", CPU.windowLength));
+      x.set(windowEnd, x.add(x.field("i32", CPU.windowStart), x.field("i32", CPU.windowLength)));
     });
     x.block((abandoned) => {
       x.loop((next) => {
         x.scope(() => {
           x.if(
-            x.geU(x.sub(x.get(pc), x.get(windowStart)), x.get(windowLength)),
+            x.geU(x.get(pc), x.get(windowEnd)),
             () => {
               x.setField("i64", CPU.rip, ripAt(x.get(pc)));
               x.br(refetch);
@@ -191,8 +193,7 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
           );
           x.store(4, clock, x.sub(budget, 1), CLOCK.budget);
           x.setField("i32", CPU.startPc, x.get(pc));
-          x.set(px, firstPx);
-          x.set(bank, firstBank);
+          x.set(px, firstPx());
         });
 
         const ends: Ends = {
@@ -203,9 +204,9 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
           },
           jump: (target) => {
             const host = x.let(x.sub(target, x.field("i64", CPU.ripBias)));
-            const distance = x.sub(host, x.u64(x.get(windowStart)));
+            const distance = x.sub(host, x.u64(x.field("i32", CPU.windowStart)));
             x.if(
-              x.ltU(distance, x.u64(x.get(windowLength))),
+              x.ltU(distance, x.u64(x.field("i32", CPU.windowLength))),
               () => {
                 x.set(pc, x.wrap(host));
                 x.br(next);
@@ -233,7 +234,7 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
         };
 
         const callTable = (base: Expr | number, opcode: Expr) => {
-          const index = x.add(x.add(x.get(bank), opcode), base);
+          const index = x.add(x.add(bank(), opcode), base);
           ends.result(x.callIndirect(INSTRUCTION, index, cpu, x.get(pc), x.get(px)));
         };
 
@@ -248,9 +249,7 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
           const cases = prefixCases(x, {
             pc,
             px,
-            bank,
             firstPx,
-            firstBank,
             dispatch,
             ends,
             checkLength: parts.imports.checkLength,
@@ -293,10 +292,10 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
                 }));
               const slow = () => callTable(x.add(x.mul(prefixIndex(x, x.get(px)), 768), table + MAP_BASE[1]), second);
               x.if(x.and(x.get(px), PX.lock | PX.rep | PX.repne), slow, undefined, false);
-              emitSwitch(x, x.add(x.get(bank), second), hotSecond, slow);
+              emitSwitch(x, x.add(bank(), second), hotSecond, slow);
             },
           });
-          emitSwitch(x, x.add(x.get(bank), opcode), cases, () => callTable(table, opcode));
+          emitSwitch(x, x.add(bank(), opcode), cases, () => callTable(table, opcode));
         });
       });
     });
@@ -310,19 +309,21 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
 }
 
 interface PrefixLocals {
-  readonly pc: ReturnType<InterpreterBuilder["variable"]>;
-  readonly px: ReturnType<InterpreterBuilder["variable"]>;
-  readonly bank: ReturnType<InterpreterBuilder["variable"]>;
-  readonly firstPx: Expr;
-  readonly firstBank: Expr;
-  readonly dispatch: { depth: number };
+  readonly pc: Variable;
+  readonly px: Variable;
+  readonly firstPx: () => Expr;
+  readonly dispatch: Label;
   readonly ends: Ends;
   readonly checkLength: FunctionRef;
 }
 
-/** Instruction prefixes, SDM vol 2, 2.1.1 and 2.2.1: they change `px` and `bank` and dispatch again. */
+const ATTRIBUTE = { 16: 0, 32: 1 << PX.attributeShift, 64: 2 << PX.attributeShift } as const;
+const ATTRIBUTE_MASK = 3 << PX.attributeShift;
+const REX_MASK = PX.rex | PX.rexW | PX.rexR | PX.rexX | PX.rexB;
+
+/** Instruction prefixes, SDM vol 2, 2.1.1 and 2.2.1: they change `px` and dispatch again. */
 function prefixCases(x: InterpreterBuilder, locals: PrefixLocals): { values: number[]; body: () => void }[] {
-  const { pc, px, bank, firstPx, firstBank, dispatch, ends } = locals;
+  const { pc, px, firstPx, dispatch, ends } = locals;
   const everyBank = (opcodes: readonly number[]) => ATTRIBUTES.flatMap((_, row) => opcodes.map((o) => row * 256 + o));
   const again = () => {
     const length = x.sub(x.get(pc), x.field("i32", CPU.startPc));
@@ -338,13 +339,15 @@ function prefixCases(x: InterpreterBuilder, locals: PrefixLocals): { values: num
     );
     x.br(dispatch);
   };
+  const narrow = (old: Expr) => x.select(x.and(old, PX.operandSize), x.i32(ATTRIBUTE[16]), x.i32(ATTRIBUTE[32]));
   /** A legacy prefix after REX makes the REX void. */
   const legacy = (opcodes: readonly number[], change: (old: Expr) => Expr) => ({
     values: everyBank(opcodes),
     body: () => {
-      const mask = x.mode64 ? ~(PX.rex | PX.rexW | PX.rexR | PX.rexX | PX.rexB) : -1;
-      x.set(px, change(x.let(x.and(x.get(px), mask))));
-      if (x.mode64) x.set(bank, x.select(x.and(x.get(px), PX.operandSize), x.i32(0), x.i32(256)));
+      if (x.mode64) {
+        const changed = x.let(change(x.let(x.and(x.get(px), ~(REX_MASK | ATTRIBUTE_MASK)))));
+        x.set(px, x.or(changed, narrow(changed)));
+      } else x.set(px, change(x.snapshot(px)));
       again();
     },
   });
@@ -352,21 +355,17 @@ function prefixCases(x: InterpreterBuilder, locals: PrefixLocals): { values: num
     legacy([opcode], (old) =>
       x.mode64 && register < 4 ? old : x.or(x.and(old, ~PX.segment), (register + 1) << PX.segmentShift),
     );
+  const operandSize = (old: Expr) => {
+    const seen = x.or(old, PX.operandSize);
+    if (x.mode64) return seen;
+    // Toggles the attribute of the code segment, however often it stands there.
+    const toggled = x.and(x.xor(firstPx(), ATTRIBUTE[32]), ATTRIBUTE_MASK);
+    return x.or(x.and(seen, ~ATTRIBUTE_MASK), toggled);
+  };
   const cases = [
-    {
-      ...legacy([0x66], (old) => x.or(old, PX.operandSize)),
-      ...(x.mode64
-        ? {}
-        : {
-            body: () => {
-              x.set(px, x.or(x.get(px), PX.operandSize));
-              x.set(bank, x.xor(firstBank, 256));
-              again();
-            },
-          }),
-    },
+    legacy([0x66], operandSize),
     legacy([0x67], (old) =>
-      x.or(x.and(old, ~PX.addressSmall), x.and(x.xor(firstPx, PX.addressSmall), PX.addressSmall)),
+      x.or(x.and(old, ~PX.addressSmall), x.and(x.xor(firstPx(), PX.addressSmall), PX.addressSmall)),
     ),
     legacy([0xf0], (old) => x.or(old, PX.lock)),
     legacy([0xf2], (old) => x.or(x.and(old, ~PX.rep), PX.repne)),
@@ -384,9 +383,9 @@ function prefixCases(x: InterpreterBuilder, locals: PrefixLocals): { values: num
       values: everyBank(rex),
       body: () => {
         const byte = x.load("i32", 1, x.sub(x.get(pc), 1));
-        x.set(px, x.or(x.and(x.get(px), ~0x1f), x.or(x.and(byte, 0xf), PX.rex)));
-        const narrow = x.select(x.and(x.get(px), PX.operandSize), x.i32(0), x.i32(256));
-        x.set(bank, x.select(x.and(byte, 8), x.i32(512), narrow));
+        const cleared = x.let(x.and(x.get(px), ~(REX_MASK | ATTRIBUTE_MASK)));
+        const attribute = x.select(x.and(byte, 8), x.i32(ATTRIBUTE[64]), narrow(cleared));
+        x.set(px, x.or(x.or(cleared, attribute), x.or(x.and(byte, 0xf), PX.rex)));
         again();
       },
     });

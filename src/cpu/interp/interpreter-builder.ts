@@ -220,9 +220,20 @@ export class InterpreterBuilder extends X86 {
   private linear(address: Address, bytes: number, write: boolean, displacement: number): Expr {
     const offset = displacement === 0 ? address.offset : this.add(address.offset, displacement);
     if (this.mode64) return this.let(offset);
-    const linear = this.call(this.parts.helpers.segment, this.cpu, address.segment, offset, bytes, write ? 1 : 0);
-    this.if(this.eq(linear, -1), () => this.abandon(), undefined, false);
-    return linear;
+    const { segment } = address;
+    const flat = this.and(this.shrU(this.field("i32", CPU.flatSegments), segment), 1);
+    const plain = this.let(displacement === 0 ? offset : this.and(offset, 0xffff_ffff));
+    return this.choose(
+      "i64",
+      flat,
+      () => plain,
+      () => {
+        const linear = this.call(this.parts.helpers.segment, this.cpu, segment, offset, bytes, write ? 1 : 0);
+        this.if(this.eq(linear, -1), () => this.abandon(), undefined, false);
+        return linear;
+      },
+      true,
+    );
   }
 
   private abandonUnless(ok: Expr): void {

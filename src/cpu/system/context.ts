@@ -64,7 +64,8 @@ export class SystemContext {
       mode |= MODE.long;
       if (cs & ATTR.l) mode |= MODE.code64;
     }
-    const prefixes = mode & MODE.code64 || cs & ATTR.db ? 0 : PX.addressSmall;
+    const wide = (mode & MODE.code64) !== 0 || (cs & ATTR.db) !== 0;
+    const prefixes = wide ? 1 << PX.attributeShift : PX.addressSmall;
     const changed = mode !== cpu.mode || prefixes !== cpu.initialPrefixes;
     cpu.setU32(CPU.mode, mode);
     cpu.setU32(CPU.initialPrefixes, prefixes);
