@@ -103,7 +103,8 @@ function loadEnvironment(cpu: VcpuState, width: LayoutWidth, fields: readonly nu
   cpu.setU32(CPU.fpuEmpty, empty);
   let pointers: { ip: number; cs: number; opcode: number; dp: number; ds: number };
   if (!usesLinearPointers(cpu)) {
-    const opcode = width === 16 ? cpu.u32(CPU.fpuOpcode) : (second >>> 16) & 0x7ff;
+    // The short protected layout has no place for the opcode, which becomes 0.
+    const opcode = width === 16 ? 0 : (second >>> 16) & 0x7ff;
     pointers = { ip, cs: second & 0xffff, opcode, dp, ds: fourth & 0xffff };
   } else {
     const high = width === 16 ? (word: number) => (word & 0xf000) << 4 : (word: number) => (word << 4) & 0xffff_0000;
