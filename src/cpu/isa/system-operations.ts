@@ -57,6 +57,7 @@ export const SYSTEM_OPERATIONS = [
   "frstor", // offset, segment, width
   "fstenv", // offset, segment, width
   "fldenv", // offset, segment, width
+  "clflush", // offset, segment
 ] as const;
 
 export type SystemOperation = (typeof SYSTEM_OPERATIONS)[number];

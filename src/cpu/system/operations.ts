@@ -86,6 +86,12 @@ function readTscAndAux(context: SystemContext): number {
   return result;
 }
 
+/** There is no cache: what is left of CLFLUSH is the check of its address, without an access that a device would see. */
+function flushCacheLine({ cpu, mmu }: SystemContext): number {
+  mmu.hostPage(mmu.segmented(cpu.argNumber(1), cpu.argNumber(0), 1, false), false);
+  return RESULT.refetch;
+}
+
 /** There are no performance counters: RDPMC of any number is #GP(0). */
 const readCounter: Operation = ({ cpu }) => cpu.gp(0);
 
@@ -144,6 +150,7 @@ const OPERATIONS: Readonly<Record<SystemOperation, Operation>> = {
   frstor: restoreState,
   fstenv: saveEnvironment,
   fldenv: restoreEnvironment,
+  clflush: flushCacheLine,
 };
 
 /** Slow paths by number, as generated code calls them. */

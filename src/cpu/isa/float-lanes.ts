@@ -1,0 +1,206 @@
+import type { Expr, ValueType } from "../../emit/index.ts";
+import { CONVERT, SIMD } from "../../emit/simd.ts";
+import { CPU, VECTOR } from "../state.ts";
+import type { MandatoryPrefix } from "./define.ts";
+import { MXCSR } from "./mxcsr.ts";
+import { binary, bytesConstant, lanesConstant, unary } from "./simd.ts";
+import type { X86 } from "./x86.ts";
+
+/** CR4.OSXMMEXCPT (SDM vol 3, 2.5). */
+const CR4_OSXMMEXCPT = 0x400;
+
+/** Single or double precision: what WebAssembly calls its operations, and the numbers that bound the fast path. */
+export interface Precision {
+  readonly suffix: "f32" | "f64";
+  readonly bytes: 4 | 8;
+  readonly lanes: 4 | 2;
+  readonly bits: "i32" | "i64";
+  readonly float: ValueType & ("f32" | "f64");
+  readonly toFloat: number;
+  readonly toBits: number;
+  readonly extract: number;
+  readonly splat: number;
+  readonly allTrue: number;
+  readonly abs: number;
+  readonly eq: number;
+  readonly lt: number;
+  readonly le: number;
+  readonly ge: number;
+  readonly sqrt: number;
+  readonly pmin: number;
+  readonly pmax: number;
+  /** Smallest normal number. */
+  readonly least: number;
+  readonly greatest: number;
+}
+
+export const SINGLE: Precision = {
+  suffix: "f32",
+  bytes: 4,
+  lanes: 4,
+  bits: "i32",
+  float: "f32",
+  toFloat: CONVERT.f32ReinterpretI32,
+  toBits: CONVERT.i32ReinterpretF32,
+  extract: SIMD.i32x4Extract,
+  splat: SIMD.i32x4Splat,
+  allTrue: SIMD.i32x4AllTrue,
+  abs: SIMD.f32x4Abs,
+  eq: SIMD.f32x4Eq,
+  lt: SIMD.f32x4Lt,
+  le: SIMD.f32x4Le,
+  ge: SIMD.f32x4Ge,
+  sqrt: SIMD.f32x4Sqrt,
+  pmin: SIMD.f32x4Pmin,
+  pmax: SIMD.f32x4Pmax,
+  least: 2 ** -126,
+  greatest: (2 - 2 ** -23) * 2 ** 127,
+};
+
+export const DOUBLE: Precision = {
+  suffix: "f64",
+  bytes: 8,
+  lanes: 2,
+  bits: "i64",
+  float: "f64",
+  toFloat: CONVERT.f64ReinterpretI64,
+  toBits: CONVERT.i64ReinterpretF64,
+  extract: SIMD.i64x2Extract,
+  splat: SIMD.i64x2Splat,
+  allTrue: SIMD.i64x2AllTrue,
+  abs: SIMD.f64x2Abs,
+  eq: SIMD.f64x2Eq,
+  lt: SIMD.f64x2Lt,
+  le: SIMD.f64x2Le,
+  ge: SIMD.f64x2Ge,
+  sqrt: SIMD.f64x2Sqrt,
+  pmin: SIMD.f64x2Pmin,
+  pmax: SIMD.f64x2Pmax,
+  least: 2 ** -1022,
+  greatest: Number.MAX_VALUE,
+};
+
+/** Precision and mandatory prefix of the packed and the scalar form of an opcode. */
+export const FORMATS: readonly (readonly [precision: Precision, packed: MandatoryPrefix, scalar: MandatoryPrefix])[] = [
+  [SINGLE, "none", "f3"],
+  [DOUBLE, "66", "f2"],
+];
+
+// --- scalars ----------------------------------------------------------------------------------------------------
+
+export const asFloat = (x: X86, p: Precision, bits: Expr): Expr => x.let(x.convert(p.float, p.toFloat, bits));
+export const asBits = (x: X86, p: Precision, value: Expr): Expr => x.convert(p.bits, p.toBits, value);
+
+/** i32: a normal number, infinity or, if allowed, zero. A denormal operand would raise DE; a NaN compares false. */
+export const isOrdinary = (x: X86, p: Precision, value: Expr, zeros: boolean): Expr => {
+  const normal = x.ge(x.fabs(value), x.of(p.float, p.least));
+  return zeros ? x.or(normal, x.eq(value, x.of(p.float, 0))) : normal;
+};
+
+/** i32: finite, and so far from the denormals that it cannot have been tiny before rounding; or, if allowed, zero. */
+export const isSafeResult = (x: X86, p: Precision, value: Expr, zeros: boolean): Expr => {
+  const magnitude = x.fabs(value);
+  const safe = x.and(x.ge(magnitude, x.of(p.float, p.least * 2)), x.le(magnitude, x.of(p.float, p.greatest)));
+  return zeros ? x.or(safe, x.eq(value, x.of(p.float, 0))) : safe;
+};
+
+// --- vectors ----------------------------------------------------------------------------------------------------
+
+const numbers = (x: X86, p: Precision, value: number): Expr => {
+  const view = new DataView(new ArrayBuffer(8));
+  if (p.bytes === 4) view.setFloat32(0, value, true);
+  else view.setFloat64(0, value, true);
+  return bytesConstant(x, (index) => view.getUint8(index % p.bytes));
+};
+
+/** Mask of the lanes that `isOrdinary` would accept. */
+export const ordinaryLanes = (x: X86, p: Precision, value: Expr, zeros: boolean): Expr => {
+  const normal = binary(x, p.ge, unary(x, p.abs, value), numbers(x, p, p.least));
+  return zeros ? binary(x, SIMD.or, normal, binary(x, p.eq, value, numbers(x, p, 0))) : normal;
+};
+
+export const safeResultLanes = (x: X86, p: Precision, value: Expr, zeros: boolean): Expr => {
+  const magnitude = unary(x, p.abs, value);
+  const low = binary(x, p.ge, magnitude, numbers(x, p, p.least * 2));
+  const safe = binary(x, SIMD.and, low, binary(x, p.le, magnitude, numbers(x, p, p.greatest)));
+  return zeros ? binary(x, SIMD.or, safe, binary(x, p.eq, value, numbers(x, p, 0))) : safe;
+};
+
+/** Lanes whose magnitude is below a number. */
+export const below = (x: X86, p: Precision, value: Expr, limit: number): Expr =>
+  binary(x, p.lt, unary(x, p.abs, value), numbers(x, p, limit));
+
+/** Lanes above zero. */
+export const positive = (x: X86, p: Precision, value: Expr): Expr => binary(x, p.lt, numbers(x, p, 0), value);
+
+export const both = (x: X86, ...masks: Expr[]): Expr => masks.reduce((all, mask) => binary(x, SIMD.and, all, mask));
+export const everyLane = (x: X86, p: Precision, mask: Expr): Expr => x.simd("i32", p.allTrue, [mask]);
+export const laneOf = (x: X86, p: Precision, value: Expr, lane: number): Expr =>
+  x.simd(p.bits, p.extract, [value], lane);
+
+/** Puts lanes (bits) together, from lane 0 on; the others are zero. */
+export function fromLanes(x: X86, p: Precision, lanes: readonly Expr[]): Expr {
+  const replace = p.bytes === 4 ? SIMD.i32x4Replace : SIMD.i64x2Replace;
+  const none = lanesConstant(x, 32, () => 0);
+  return lanes.reduce((all, value, lane) => x.simd("v128", replace, [all, value], lane), none);
+}
+
+/** A vector of what `compute` gives for each lane, one after the other. */
+export const eachLane = (x: X86, p: Precision, compute: (lane: number) => Expr): Expr =>
+  fromLanes(
+    x,
+    p,
+    Array.from({ length: p.lanes }, (_, lane) => compute(lane)),
+  );
+
+// --- MXCSR ------------------------------------------------------------------------------------------------------
+
+/**
+ * i32: rounding is to nearest, PE is masked and already set. Then ordinary operands with an ordinary result leave no
+ * trace but the result, and WebAssembly's operation is the same as that of the CPU.
+ */
+export const isQuiet = (x: X86, mxcsr: Expr): Expr =>
+  x.eq(
+    x.and(mxcsr, MXCSR.rounding | MXCSR.precisionMask | MXCSR.precisionFlag),
+    MXCSR.precisionMask | MXCSR.precisionFlag,
+  );
+
+/** As `isQuiet`, for operations that do not use the rounding mode. */
+export const isTruncationQuiet = (x: X86, mxcsr: Expr): Expr =>
+  x.eq(x.and(mxcsr, MXCSR.precisionMask | MXCSR.precisionFlag), MXCSR.precisionMask | MXCSR.precisionFlag);
+
+/** Where soft-float functions leave the exceptions of one instruction. */
+const FLAGS = CPU.scratch2;
+
+/**
+ * The soft-float calls of one instruction: `compute` makes them with `call`, then MXCSR collects what they raised. An
+ * unmasked exception is #XM (#UD if the system does not know it) and nothing is written. SDM vol 1, 11.5.
+ */
+export function withExceptions<T>(x: X86, mxcsr: Expr, packed: boolean, compute: (call: Call) => T): T {
+  const flagsAddress = x.let(x.fieldAddress(FLAGS));
+  x.setField("i32", FLAGS, 0);
+  const result = compute((name, ...operands) => x.helper(name, ...operands, mxcsr, flagsAddress));
+  const raised = x.field("i32", FLAGS);
+  x.if(raised, () => {
+    const unmasked = x.xor(x.shrU(mxcsr, MXCSR.maskShift), -1);
+    // IE, DE and ZE are found before any lane is computed: unmasked, they hide what computing would have raised.
+    const before = x.and(x.and(raised, unmasked), 7);
+    const flags = packed ? x.let(x.select(before, x.and(raised, 7), raised)) : raised;
+    x.setField("i32", CPU.mxcsr, x.or(mxcsr, x.and(flags, MXCSR.flags)));
+    x.if(
+      x.and(x.and(flags, unmasked), MXCSR.flags),
+      () => {
+        x.if(x.and(x.field("i32", CPU.cr4), CR4_OSXMMEXCPT), () => x.fault(VECTOR.xm));
+        x.fault(VECTOR.ud);
+      },
+      undefined,
+      false,
+    );
+  });
+  return result;
+}
+
+/** A soft-float function with its own operands; MXCSR and the place for exceptions are added. */
+export type Call = (name: string, ...operands: Expr[]) => Expr;
+
+export const readMxcsr = (x: X86): Expr => x.field("i32", CPU.mxcsr);
