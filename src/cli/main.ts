@@ -1,0 +1,133 @@
+#!/usr/bin/env node
+/** The `portico` command. Statuses: the guest's own, 2 for a mistake of the user, 70 for one of Portico's. */
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import yargs from "yargs";
+import { PorticoError } from "../errors.ts";
+import { checkOptions, DEFAULT_MEMORY_MIB, MAX_MEMORY_MIB, type RawOptions, UsageError } from "./options.ts";
+import { run } from "./run.ts";
+
+const STATUS_USAGE = 2;
+/** EX_SOFTWARE of sysexits.h. */
+const STATUS_BUG = 70;
+
+const PACKAGE = join(import.meta.dirname, "..", "..");
+
+function parse(words: readonly string[]): { command: string | undefined; options: RawOptions } {
+  const { version } = JSON.parse(readFileSync(join(PACKAGE, "package.json"), "utf8")) as { version: string };
+  let command: string | undefined;
+  const parser = yargs()
+    .scriptName("portico")
+    .usage("$0 run [options] [IMAGE]\n\nBoots x86 and x86-64 guests, and shows how their I/O reaches its devices.")
+    .command("run [image]", "boot a guest", (builder) =>
+      builder
+        .usage(
+          "$0 run [options] [IMAGE]\n\nBoots IMAGE: a Linux bzImage, a Multiboot 1 kernel or a ROM image, recognised by its\n" +
+            "content. Without one, boots Portico's own guest, an I/O monitor on the serial console.",
+        )
+        .positional("image", { describe: "what to boot", type: "string" })
+        .option("kernel", { describe: "the same as IMAGE", type: "string", nargs: 1 })
+        .option("initrd", { describe: "Initial RAM disk, or a Multiboot module", type: "string", nargs: 1 })
+        .option("append", { describe: "Kernel command line", type: "string", nargs: 1 })
+        .option("memory", {
+          describe: `RAM in MiB, at most ${MAX_MEMORY_MIB} [default: ${DEFAULT_MEMORY_MIB}]`,
+          type: "string",
+          nargs: 1,
+        })
+        .option("serial", {
+          describe: "Where COM1 leads: stdio, none or file:NAME [default: stdio]",
+          type: "string",
+          nargs: 1,
+        })
+        .option("profile", {
+          describe: "Show at the end which ports and MMIO ranges were accessed; with =NAME.json, write it there",
+          type: "string",
+        })
+        .option("clock", {
+          describe: "What guest time follows: host or instructions (two runs are then identical) [default: host]",
+          type: "string",
+          nargs: 1,
+        })
+        .option("timeout", {
+          describe: "Stop after so many seconds, with status 124",
+          type: "string",
+          nargs: 1,
+        })
+        .example("$0 run", "the I/O monitor; type help")
+        .example("$0 run --kernel vmlinuz --initrd initrd.gz --append console=ttyS0", "Linux on the terminal")
+        .example("$0 run --profile=io.json --timeout 60 kernel.elf", "a kernel under test, with its I/O counted")
+        .epilogue(
+          "On a terminal, Ctrl-A X quits and Ctrl-A H shows help; all other keys go to the guest.\n\n" +
+            "The status is the guest's: 0 after power-off, 2v + 1 after it wrote v to port 0xf4;\n" +
+            "124 after --timeout, 2 if the machine could not be started.",
+        ),
+    )
+    .parserConfiguration({ "boolean-negation": false })
+    .version(version)
+    .help()
+    .alias("h", "help")
+    .wrap(100)
+    .strict()
+    .demandCommand(1, 1, "which command? `portico run` boots a guest; `portico --help` tells more")
+    .exitProcess(false)
+    .showHelpOnFail(false)
+    .fail((message, error) => {
+      if (error && error.name !== "YError") throw error;
+      throw new UsageError(plain(message ?? error.message, words));
+    });
+
+  let answered = false;
+  const options = parser.parseSync(bareProfile(words), {}, (_error, _argv, output) => {
+    if (!output) return;
+    console.log(output);
+    answered = true;
+  });
+  if (answered) return { command, options };
+  command = String(options._[0]);
+  const afterDashes = options._.slice(1).map(String); // `portico run -- --strange-name`
+  if (afterDashes.length === 0) return { command, options };
+  const images = [...(options.image === undefined ? [] : [options.image]), ...afterDashes];
+  if (images.length > 1)
+    throw new UsageError(`one image at a time, not ${images.map((image) => `'${image}'`).join(" and ")}`);
+  return { command, options: { ...options, image: images[0] } };
+}
+
+/** `--profile` takes its value only after `=`, so that `--profile IMAGE` leaves the image alone. */
+function bareProfile(words: readonly string[]): string[] {
+  const end = words.indexOf("--");
+  return words.map((word, index) => (word === "--profile" && (end < 0 || index < end) ? "--profile=" : word));
+}
+
+/** What yargs says, in one line and with the dashes that it leaves out. */
+function plain(message: string, words: readonly string[]): string {
+  const missing = /^Not enough arguments following: (.*)/.exec(message);
+  if (missing) return `--${missing[1]} needs a value`;
+  const unknown = /^Unknown (?:argument|command)s?: (.*)/.exec(message);
+  if (unknown) {
+    const names = unknown[1]!.split(", ").map((name) => {
+      return words.find((word) => /^--?/.test(word) && word.replace(/^--?/, "").split("=")[0] === name) ?? `'${name}'`;
+    });
+    return `${names.join(" and ")} is not understood; \`portico run --help\` lists the options`;
+  }
+  const text = message.replaceAll(/\s*\n\s*/g, " ");
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}
+
+async function main(words: readonly string[]): Promise<number> {
+  try {
+    const { command, options } = parse(words);
+    if (command === undefined) return 0; // --help or --version
+    return await run(checkOptions(options), PACKAGE);
+  } catch (error) {
+    if (error instanceof PorticoError) {
+      console.error(`portico: ${error.message}`);
+      return STATUS_USAGE;
+    }
+    console.error("portico: this is a bug in Portico, not in the guest:");
+    console.error(error);
+    return STATUS_BUG;
+  }
+}
+
+process.exitCode = await main(process.argv.slice(2));

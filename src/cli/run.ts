@@ -1,0 +1,82 @@
+/** `portico run`: files in, a machine, a session, the profile out. */
+
+import { basename, join } from "node:path";
+import { PorticoError } from "../errors.ts";
+import type { IoStatistics } from "../io/index.ts";
+import { type BootOptions, createMachine, type Machine } from "../machine/machine.ts";
+import { type OutputFile, openOutput, readWhole } from "../node/files.ts";
+import type { RunOptions, SerialTarget } from "./options.ts";
+import { runSession, type SessionSerial } from "./session.ts";
+
+/** Portico's own guest, within the package. */
+const PORCH = join("guests", "porch", "porch.elf");
+
+/**
+ * Boots what the options name and returns the status for the shell. Throws a `PorticoError` for what the user can mend.
+ *
+ * @param packageFolder where the package is installed
+ */
+export async function run(options: RunOptions, packageFolder: string): Promise<number> {
+  const path = options.image ?? join(packageFolder, PORCH);
+  const image = readWhole(path, options.image === undefined ? "guest of the package" : "image");
+  const initrd = options.initrd === undefined ? undefined : readWhole(options.initrd, "initial RAM disk");
+  const report = profileReport(options.profile);
+  const machine = create(options);
+  try {
+    boot(machine, path, { image, initrd, commandLine: options.append, name: basename(path) });
+    return await runSession(machine, {
+      serial: openSerial(options.serial),
+      timeoutSeconds: options.timeoutSeconds,
+      notices: process.stderr,
+    });
+  } finally {
+    await report?.(machine.profile());
+    machine.dispose();
+  }
+}
+
+function create({ memoryMiB, clock }: RunOptions): Machine {
+  try {
+    return createMachine({ memoryMiB, clock });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error; // what WebAssembly.Memory throws when the host refuses
+    throw new PorticoError("MEMORY_SIZE", `the host does not give ${memoryMiB} MiB of memory; try a smaller --memory`);
+  }
+}
+
+function boot(machine: Machine, path: string, what: BootOptions): void {
+  try {
+    machine.boot(what);
+  } catch (error) {
+    if (error instanceof PorticoError)
+      throw new PorticoError(error.code, `'${path}': ${error.message}`, { cause: error });
+    throw error;
+  }
+}
+
+function openSerial(target: SerialTarget): SessionSerial {
+  switch (target.kind) {
+    case "stdio":
+      return { kind: "stdio", streams: { input: process.stdin, output: process.stdout, notices: process.stderr } };
+    case "file":
+      return { kind: "file", file: openOutput(target.path, "serial output") };
+    case "none":
+      return { kind: "none" };
+  }
+}
+
+/** What to do with the profile; a file is opened at once, so that a bad name shows before the guest has run. */
+function profileReport(profile: RunOptions["profile"]): ((statistics: IoStatistics) => Promise<void>) | undefined {
+  if (profile === undefined) return undefined;
+  if (profile.path === undefined) {
+    return async (statistics) => {
+      const { formatProfile } = await import("./profile-table.ts"); // the table's library would cost every start its loading
+      process.stderr.write(`\n${formatProfile(statistics)}`);
+    };
+  }
+  const file: OutputFile = openOutput(profile.path, "profile");
+  return async (statistics) => {
+    file.write(new TextEncoder().encode(`${JSON.stringify(statistics, null, 2)}\n`));
+    file.close();
+  };
+}
