@@ -1,8 +1,10 @@
 import type { Expr } from "../../emit/index.ts";
-import { CPU, FLAG, MODE, RCX, RDX, SEG, VECTOR } from "../state.ts";
+import { CPU, FLAG, MODE, RAX, RCX, RDX, SEG, VECTOR } from "../state.ts";
 import type { Family, FormSpec } from "./define.ts";
 import { setCf } from "./shifts.ts";
 import type { Bytes, OperandWidth, X86 } from "./x86.ts";
+
+const CR4_TSD = 1 << 2;
 
 const range = (first: number, count: number) => Array.from({ length: count }, (_, i) => first + i);
 
@@ -231,7 +233,13 @@ function system(define: Parameters<Family>[0]): void {
   privileged("wbinvd", 0x09, "wbinvd");
   privileged("wrmsr", 0x30, "wrmsr");
   privileged("rdmsr", 0x32, "rdmsr");
-  define("rdtsc", { map: 1, opcode: 0x31 }, (x) => x.system("rdtsc"));
+  define("rdtsc", { map: 1, opcode: 0x31 }, (x) => {
+    // CR4.TSD reserves it for CPL 0: the slow path then decides.
+    x.if(x.and(x.field("i32", CPU.cr4), CR4_TSD), () => x.system("rdtsc"), undefined, false);
+    const ticks = x.let(x.add(x.virtualTime(), x.field("i64", CPU.tscAdjust)));
+    x.writeGpr(RAX, ticks, 32);
+    x.writeGpr(RDX, x.shrU(ticks, 32), 32);
+  });
   define("rdpmc", { map: 1, opcode: 0x33 }, (x) => x.system("rdpmc"));
   define("sysenter", { map: 1, opcode: 0x34 }, (x) => x.system("sysenter"));
   define("sysexit", { map: 1, opcode: 0x35, size: "y" }, (x) => {

@@ -1,5 +1,6 @@
 import { type Expr, FunctionBuilder, type Operand } from "../../emit/index.ts";
 import { FLAG, RAX, RCX, RSP, SS, VECTOR } from "../state.ts";
+import { CLOCK, CLOCK_RATE_SHIFT } from "../../memory/layout.ts";
 import type { SystemOperation } from "./system-operations.ts";
 
 /** Operand width in bits. */
@@ -305,6 +306,15 @@ export abstract class X86 extends FunctionBuilder {
         break;
     }
     return code & 1 ? this.eqz(value) : value;
+  }
+
+  /** i64: virtual time in ns, which is the time stamp counter before IA32_TSC_ADJUST. */
+  virtualTime(): Expr {
+    const zero = this.i32(0);
+    const word = (address: number) => this.load("i32", 4, zero, address);
+    const executed = this.sub(word(CLOCK.sliceBudget), word(CLOCK.budget));
+    const elapsed = this.shrU(this.mul(this.s64(executed), this.u64(word(CLOCK.rate))), CLOCK_RATE_SHIFT);
+    return this.let(this.add(this.load("i64", 8, zero, CLOCK.baseNs), elapsed));
   }
 
   // --- stack ----------------------------------------------------------------------------------------------------
