@@ -1,5 +1,5 @@
 import type { Expr } from "../../emit/index.ts";
-import { CPU, CS, SEG, VECTOR } from "../state.ts";
+import { CPU, CS, PX, SEG, VECTOR } from "../state.ts";
 import type { X86 } from "./x86.ts";
 import { FPU_STATUS as SW } from "./x87-status.ts";
 
@@ -199,11 +199,32 @@ export class X87 {
     x.setField("i32", CPU.fpuStatus, x.get(final));
     x.setField("i64", CPU.fpuIp, x.startRip());
     x.setField("i32", CPU.fpuCs, x.field("i32", SELECTOR + CS * SEG.size));
-    if (!x.rmIsMemory) return;
-    const { offset, segment } = x.rmAddress();
-    x.setField("i64", CPU.fpuDp, offset);
-    const cache = x.add(x.fieldAddress(SELECTOR), x.mul(segment, SEG.size));
-    x.setField("i32", CPU.fpuDs, x.load("i32", 4, cache));
+    if (x.rmIsMemory) this.noteOperand();
+  }
+
+  private noteOperand(): void {
+    const { x } = this;
+    const { offset, segment, linear } = x.rmAddress();
+    if (!linear) {
+      x.setField("i64", CPU.fpuDp, offset);
+      const cache = x.add(x.fieldAddress(SELECTOR), x.mul(segment, SEG.size));
+      x.setField("i32", CPU.fpuDs, x.load("i32", 4, cache));
+      return;
+    }
+    // In 64-bit mode the pointer is the offset: without the base of FS or GS. Selectors mean nothing there.
+    const override = x.let(x.and(x.shrU(x.prefixes(), PX.segmentShift), 7));
+    const pointer = x.variable("i64", offset);
+    x.if(
+      override,
+      () => {
+        const cache = x.add(x.fieldAddress(CPU.segments + SEG.base), x.mul(x.sub(override, 1), SEG.size));
+        x.set(pointer, x.sub(offset, x.load("i64", 8, cache)));
+      },
+      undefined,
+      false,
+    );
+    x.setField("i64", CPU.fpuDp, x.get(pointer));
+    x.setField("i32", CPU.fpuDs, 0);
   }
 
   /** For those that leave C1 alone unless they find an empty register. */
