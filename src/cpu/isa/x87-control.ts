@@ -11,12 +11,10 @@ function statusWord(x: X86): Expr {
   return x.or(x.field("i32", CPU.fpuStatus), x.shl(x.field("i32", CPU.fpuTop), 11));
 }
 
-/** Bits of the operand-size attribute, 16 or 32 (64 counts as 32): the layout of an environment in memory. */
+/** Layout of an environment in memory: 16 or 32, by the operand-size attribute. */
 function layoutWidth(x: X86): Expr {
-  const overridden = x.ne(x.and(x.prefixes(), PX.operandSize), 0);
-  if (x.mode64) return x.select(x.and(overridden, x.eqz(x.rexW())), x.i64(16), x.i64(32));
-  const narrow = x.ne(x.and(x.field("i32", CPU.initialPrefixes), PX.addressSmall), 0);
-  return x.select(x.xor(narrow, overridden), x.i64(16), x.i64(32));
+  const attribute = x.and(x.prefixes(), 3 << PX.attributeShift);
+  return x.select(attribute, x.i64(32), x.i64(16));
 }
 
 /**
