@@ -201,6 +201,15 @@ export class Mmu {
     this.cpu.recordFault(stack ? VECTOR.ss : VECTOR.gp, 0);
   }
 
+  /**
+   * #AC is due: operands of 1, 2, 4 or 8 bytes, and those of ten bytes, which are aligned to 8 (SDM vol 3, table 6-7).
+   * Other sizes have no alignment of their own here.
+   */
+  private misaligned(linear: number, bytes: number): boolean {
+    const unit = bytes === 10 ? 8 : bytes;
+    return this.alignmentCheck && unit <= 8 && (unit & (unit - 1)) === 0 && (linear & (unit - 1)) !== 0;
+  }
+
   /** Set by the engine: whether the current instruction addresses this access through the stack segment. */
   usesStackSegment: (linear: number) => boolean = () => false;
 
@@ -211,7 +220,7 @@ export class Mmu {
       this.nonCanonical(this.usesStackSegment(linear));
       return false;
     }
-    if (this.alignmentCheck && bytes <= 8 && (linear & (bytes - 1)) !== 0) {
+    if (this.misaligned(linear, bytes)) {
       this.cpu.recordFault(VECTOR.ac, 0);
       return false;
     }
@@ -319,6 +328,10 @@ export class Mmu {
   slowProve(linear: number, bytes: number): number {
     if (!this.canonical(linear) || !this.canonical(linear + bytes - 1)) {
       this.nonCanonical(this.usesStackSegment(linear));
+      return 0;
+    }
+    if (this.misaligned(linear, bytes)) {
+      this.cpu.recordFault(VECTOR.ac, 0);
       return 0;
     }
     const access = this.accessUser | ACCESS.write;
