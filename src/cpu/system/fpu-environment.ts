@@ -127,12 +127,22 @@ function loadEnvironment(cpu: VcpuState, width: LayoutWidth, fields: readonly nu
 
 const layoutWidth = (cpu: VcpuState): LayoutWidth => (cpu.argNumber(2) === 16 ? 16 : 32);
 
-/** Linear address of the image; all of it has been proven when it is to be written. */
-function imageAddress({ cpu, mmu }: SystemContext, bytes: number, write: boolean): number {
+/**
+ * Linear address of the image, all of which may now be accessed. Processors touch the first unit, then the last byte: an
+ * image that runs into a page it may not access leaves the address of its last byte in CR2.
+ */
+function imageAddress({ cpu, mmu }: SystemContext, bytes: number, width: LayoutWidth, write: boolean): number {
   const offset = cpu.argNumber(0);
   // In 64-bit mode the operand is linear already.
   const linear = cpu.is64 ? offset : mmu.segmented(cpu.argNumber(1), offset, bytes, write);
-  if (write) mmu.prove(linear, bytes);
+  const last = linear + bytes - 1;
+  if (write) {
+    mmu.prove(linear, width / 8);
+    mmu.prove(last, 1);
+  } else {
+    mmu.read(linear, width / 8);
+    mmu.read(last, 1);
+  }
   return linear;
 }
 
@@ -180,7 +190,7 @@ export function saveEnvironment(context: SystemContext): number {
   const { cpu } = context;
   const width = layoutWidth(cpu);
   const bytes = ENVIRONMENT_BYTES[width];
-  const linear = imageAddress(context, bytes, true);
+  const linear = imageAddress(context, bytes, width, true);
   const image = new DataView(new ArrayBuffer(bytes));
   putEnvironment(cpu, width, image);
   write(context, linear, width, image);
@@ -192,7 +202,7 @@ export function restoreEnvironment(context: SystemContext): number {
   const { cpu } = context;
   const width = layoutWidth(cpu);
   const bytes = ENVIRONMENT_BYTES[width];
-  const image = read(context, imageAddress(context, bytes, false), width, bytes);
+  const image = read(context, imageAddress(context, bytes, width, false), width, bytes);
   takeEnvironment(cpu, width, image);
   return RESULT.refetch;
 }
@@ -203,7 +213,7 @@ export function saveState(context: SystemContext): number {
   const width = layoutWidth(cpu);
   const first = ENVIRONMENT_BYTES[width];
   const bytes = first + 8 * REGISTER_BYTES;
-  const linear = imageAddress(context, bytes, true);
+  const linear = imageAddress(context, bytes, width, true);
   const image = new DataView(new ArrayBuffer(bytes));
   putEnvironment(cpu, width, image);
   for (let i = 0; i < 8; i++) {
@@ -221,7 +231,7 @@ export function restoreState(context: SystemContext): number {
   const width = layoutWidth(cpu);
   const first = ENVIRONMENT_BYTES[width];
   const bytes = first + 8 * REGISTER_BYTES;
-  const image = read(context, imageAddress(context, bytes, false), width, bytes);
+  const image = read(context, imageAddress(context, bytes, width, false), width, bytes);
   takeEnvironment(cpu, width, image);
   for (let i = 0; i < 8; i++) {
     const slot = slotOf(cpu, i);
