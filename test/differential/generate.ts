@@ -458,7 +458,8 @@ export class Generator {
   private shortEnvironment(encoding: Encoding): boolean {
     const short = this.random.chance(0.15);
     if (short) encoding.prefixes.push(0x66);
-    return short;
+    // REX.W overrides the prefix.
+    return short && (encoding.rex & 8) === 0;
   }
 
   private indirectRegister(form: Form, target: number): Unit & { changed: number[] } {
