@@ -281,6 +281,7 @@ export class SoftwareVcpu implements CpuPins {
     }
     state.setU32(CPU.interruptShadow, 0);
     const reserve = this.limitBudget(1);
+    this.context.interrupted = false;
     const stop = this.enter();
     if (!this.attention) this.giveBack(reserve);
     if (stop === STOP.fault || stop === STOP.wait) {
@@ -289,7 +290,8 @@ export class SoftwareVcpu implements CpuPins {
     }
     if (flags & FLAG.rf) state.setU32(CPU.eflags, state.u32(CPU.eflags) & ~FLAG.rf);
     // MOV SS holds the trap back until after the next instruction (SDM vol 3, 6.8.3).
-    if (flags & FLAG.tf && state.u32(CPU.interruptShadow) !== 2) {
+    // INT n, INT3, INTO and INT1 have cleared TF: their handler is not trapped into (SDM vol 3, 17.3.1.4).
+    if (flags & FLAG.tf && state.u32(CPU.interruptShadow) !== 2 && !this.context.interrupted) {
       state.setU32(CPU.pendingDebug, (state.u32(CPU.pendingDebug) | 0x4000) >>> 0);
     }
     return this.handle(stop);
@@ -420,16 +422,27 @@ export class SoftwareVcpu implements CpuPins {
       else if (![0x26, 0x2e, 0x36, 0x3e, 0x66, 0x67, 0xf0, 0xf2, 0xf3].includes(byte)) break;
     }
     const opcode = code[at]!;
-    const stackOnly =
-      (opcode & 0xf0) === 0x50 || [0x68, 0x6a, 0x9c, 0x9d, 0xc2, 0xc3, 0xc8, 0xc9, 0xe8, 0xcf].includes(opcode);
-    if (stackOnly) return true;
-    const modrm = code[opcode === 0x0f ? at + 2 : at + 1]!;
+    if (opcode === 0x0f) {
+      const second = code[at + 1]!;
+      // PUSH and POP of FS and GS.
+      if ((second & 0xf6) === 0xa0) return true;
+      // 0F and one more byte, or 0F 38 and 0F 3A and one more.
+      at += second === 0x38 || second === 0x3a ? 2 : 1;
+    } else {
+      const stackOnly =
+        (opcode & 0xf0) === 0x50 ||
+        [0x68, 0x6a, 0x9c, 0x9d, 0xc2, 0xc3, 0xc8, 0xc9, 0xca, 0xcb, 0xcf, 0xe8].includes(opcode);
+      if (stackOnly) return true;
+      // String instructions, MOV to and from an offset, XLAT: no ModRM.
+      if ((opcode & 0xf0) === 0xa0 || (opcode & 0xfc) === 0x6c || opcode === 0xd7) return false;
+    }
+    const modrm = code[at + 1]!;
     const nearStack = Math.abs(linear - state.number(CPU.gpr + RSP * 8)) <= 16;
     if ((opcode === 0xff || opcode === 0x8f) && nearStack) return true;
     if (override || modrm >= 0xc0 || rexB) return false;
     const rm = modrm & 7;
     if (rm === 4) {
-      const base = code[opcode === 0x0f ? at + 3 : at + 2]! & 7;
+      const base = code[at + 2]! & 7;
       return base === 4 || (base === 5 && modrm >= 0x40);
     }
     return rm === 5 && modrm >= 0x40;

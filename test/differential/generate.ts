@@ -110,9 +110,19 @@ export class Generator {
       units,
       patches: this.patches,
       patchFixups: this.patchFixups,
-      placement: random.chance(0.9) ? random.below(64) : random.chance(0.7) ? -1 : -1 - random.between(1, 6),
+      placement:
+        this.keepsOffTheEdge(units) || random.chance(0.9)
+          ? random.below(64)
+          : random.chance(0.7)
+            ? -1
+            : -1 - random.between(1, 6),
       ignored: this.ignored,
     };
+  }
+
+  /** Whether the operands of an opcode that is invalid in this mode are fetched before #UD is up to the processor. */
+  private keepsOffTheEdge(units: readonly Unit[]): boolean {
+    return units.some((unit) => unit.form.kind === "invalid");
   }
 
   private pickForm(): Form {

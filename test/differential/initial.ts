@@ -23,6 +23,7 @@ export function initialRegisters(random: Random, mode: Mode): BigUint64Array {
   if (random.chance(0.8)) gpr[6] = pointer(random);
   if (random.chance(0.8)) gpr[7] = random.chance(0.2) ? gpr[6]! + BigInt(random.between(-9, 9)) : pointer(random);
   if (random.chance(0.5)) gpr[3] = pointer(random);
+  if (mode === 32) for (let register = 0; register < 8; register++) gpr[register]! &= 0xffff_ffffn;
   return gpr;
 }
 

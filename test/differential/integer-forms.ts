@@ -310,13 +310,13 @@ const other = forms(
   aas;          3F;           x64
   pusha;        60;           x64
   popa;         61;           x64
-  82;           82;           x64
-  call far;     9A;           x64
+  82;           82 /0 ib;     x64 g:none kind:invalid
+  call far;     9A iz iw;     x64 kind:invalid
   into;         CE;           x64
-  aam;          D4;           x64
-  aad;          D5;           x64
+  aam;          D4 ib;        x64 kind:invalid
+  aad;          D5 ib;        x64 kind:invalid
   salc;         D6;           x64
-  jmp far;      EA;           x64
+  jmp far;      EA iz iw;     x64 kind:invalid
   `,
 );
 

@@ -2,7 +2,6 @@ import {
   type Expr,
   type FunctionRef,
   type FunctionType,
-  type Label,
   ModuleBuilder,
   type Variable,
 } from "../../emit/index.ts";
@@ -138,6 +137,7 @@ function escapeFunction(parts: InterpreterModule, mode64: boolean, map: 2 | 3): 
 
 function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: boolean): FunctionRef {
   const { helpers } = parts;
+  const prefixed = prefixedInstruction(parts, mode64);
   const x = InterpreterBuilder.create(
     parts,
     mode64 ? "run64" : "runLegacy",
@@ -149,13 +149,8 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
   const clock = x.i32(0);
   const table = mode64 ? MODE_TABLE : 0;
   const pc = x.variable("i32");
-  const px = x.variable("i32");
   /** Behind the last host address at which an instruction of the window may start. */
   const windowEnd = x.variable("i32");
-  /** Few values live across the loop: V8 has registers for those. The initial prefixes are a constant in 64-bit mode. */
-  const firstPx = () => (mode64 ? x.i32(1 << PX.attributeShift) : x.field("i32", CPU.initialPrefixes));
-  /** Operand-size attribute × 256. */
-  const bank = () => x.shrU(x.get(px), PX.attributeShift - 8);
   const leave = (reason: number) => {
     x.setField("i32", CPU.stop, reason);
     x.return(x.i32(reason));
@@ -165,6 +160,8 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
   x.setField("i32", CPU.stop, STOP.none);
   x.loop((refetch) => {
     x.scope(() => {
+      // Before the fetch: a fault of the next instruction may not hide the trap of a single step.
+      x.if(x.leS(x.load("i32", 4, clock, CLOCK.budget), 0), () => leave(STOP.budget), undefined, false);
       x.set(pc, x.call(mode64 ? helpers.refetch64 : helpers.refetchLegacy, cpu));
       x.if(x.eqz(x.get(pc)), () => x.return(x.field("i32", CPU.stop)), undefined, false);
       x.set(windowEnd, x.add(x.field("i32", CPU.windowStart), x.field("i32", CPU.windowLength)));
@@ -193,7 +190,6 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
           );
           x.store(4, clock, x.sub(budget, 1), CLOCK.budget);
           x.setField("i32", CPU.startPc, x.get(pc));
-          x.set(px, firstPx());
         });
 
         const ends: Ends = {
@@ -214,6 +210,8 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
               undefined,
               true,
             );
+            // Inside the window nothing can be wrong with a target.
+            x.checkTarget(target);
             x.setField("i64", CPU.rip, target);
             x.br(refetch);
           },
@@ -233,70 +231,46 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
           },
         };
 
-        const callTable = (base: Expr | number, opcode: Expr) => {
-          const index = x.add(x.add(bank(), opcode), base);
-          ends.result(x.callIndirect(INSTRUCTION, index, cpu, x.get(pc), x.get(px)));
+        const { px, opcode } = fetchOpcode(x, pc);
+        /** Operand-size attribute × 256. */
+        const bank = x.let(x.shrU(px, PX.attributeShift - 8));
+        const callTable = (base: Expr | number, byte: Expr) => {
+          const index = x.add(x.add(bank, byte), base);
+          ends.result(x.callIndirect(INSTRUCTION, index, cpu, x.get(pc), px));
         };
-
-        x.loop((dispatch) => {
-          const fetchByte = () => {
-            const byte = x.load("i32", 1, x.get(pc));
-            x.set(pc, x.add(x.get(pc), 1));
-            return byte;
-          };
-          const opcode = fetchByte();
-          // In 64-bit mode an attribute of 64 comes only from REX.W, which every attribute bank honours.
-          const cases = prefixCases(x, {
-            pc,
-            px,
-            firstPx,
-            dispatch,
-            ends,
-            checkLength: parts.imports.checkLength,
-          });
-          const rows = (opcodes: readonly number[], attribute: Attribute) =>
-            opcodes.map((one) => ATTRIBUTES.indexOf(attribute) * 256 + one);
-          for (const hot of inlineOpcodes(mode64).filter((one) => one.map === 0)) {
-            cases.push({
-              values: rows(hot.opcodes, hot.attribute),
-              body: () => {
-                x.if(x.and(x.get(px), PX.lock), () => callTable(table, opcode), undefined, false);
-                emitOpcode(x, helpers, select(forms, mode64, 0, hot.opcodes[0]!, "none"), {
+        const hotCases = (map: 0 | 1, byte: Expr) =>
+          inlineOpcodes(mode64)
+            .filter((one) => one.map === map)
+            .map((hot) => ({
+              values: hot.opcodes.map((one) => ATTRIBUTES.indexOf(hot.attribute) * 256 + one),
+              body: () =>
+                emitOpcode(x, helpers, select(forms, mode64, map, hot.opcodes[0]!, "none"), {
                   attribute: hot.attribute,
                   pc: x.get(pc),
-                  px: x.get(px),
-                  opcode,
+                  px,
+                  opcode: byte,
                   ends,
                   checkLock: false,
-                });
-              },
-            });
-          }
-          cases.push({
-            values: ATTRIBUTES.map((_, row) => row * 256 + 0x0f),
+                }),
+            }));
+        const everyBank = (opcodes: readonly number[]) =>
+          ATTRIBUTES.flatMap((_, row) => opcodes.map((one) => row * 256 + one));
+        const cases = [
+          ...hotCases(0, opcode),
+          {
+            values: everyBank(mode64 ? [...PREFIX_BYTES, ...REX_BYTES] : PREFIX_BYTES),
+            body: () => ends.result(x.call(prefixed, cpu)),
+          },
+          {
+            values: everyBank([0x0f]),
             body: () => {
-              const second = fetchByte();
-              const hotSecond = inlineOpcodes(mode64)
-                .filter((one) => one.map === 1)
-                .map((hot) => ({
-                  values: rows(hot.opcodes, hot.attribute),
-                  body: () =>
-                    emitOpcode(x, helpers, select(forms, mode64, 1, hot.opcodes[0]!, "none"), {
-                      attribute: hot.attribute,
-                      pc: x.get(pc),
-                      px: x.get(px),
-                      opcode: second,
-                      ends,
-                      checkLock: false,
-                    }),
-                }));
-              const slow = () => callTable(x.add(x.mul(prefixIndex(x, x.get(px)), 768), table + MAP_BASE[1]), second);
-              x.if(x.and(x.get(px), PX.lock | PX.rep | PX.repne), slow, undefined, false);
-              emitSwitch(x, x.add(bank(), second), hotSecond, slow);
+              const second = x.load("i32", 1, x.get(pc));
+              x.set(pc, x.add(x.get(pc), 1));
+              emitSwitch(x, x.add(bank, second), hotCases(1, second), () => callTable(table + MAP_BASE[1], second));
             },
-          });
-          emitSwitch(x, x.add(bank(), opcode), cases, () => callTable(table, opcode));
-        });
+          },
+        ];
+        emitSwitch(x, x.add(bank, opcode), cases, () => callTable(table, opcode));
       });
     });
     // Abandoned: nothing of the instruction happened, its budget comes back.
@@ -308,87 +282,114 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
   return x;
 }
 
-interface PrefixLocals {
-  readonly pc: Variable;
-  readonly px: Variable;
-  readonly firstPx: () => Expr;
-  readonly dispatch: Label;
-  readonly ends: Ends;
-  readonly checkLength: FunctionRef;
-}
-
+/** Legacy prefixes, SDM vol 2, 2.1.1. */
+const PREFIX_BYTES = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3];
+const REX_BYTES = Array.from({ length: 16 }, (_, low) => 0x40 + low);
 const ATTRIBUTE = { 16: 0, 32: 1 << PX.attributeShift, 64: 2 << PX.attributeShift } as const;
 const ATTRIBUTE_MASK = 3 << PX.attributeShift;
-const REX_MASK = PX.rex | PX.rexW | PX.rexR | PX.rexX | PX.rexB;
 
-/** Instruction prefixes, SDM vol 2, 2.1.1 and 2.2.1: they change `px` and dispatch again. */
-function prefixCases(x: InterpreterBuilder, locals: PrefixLocals): { values: number[]; body: () => void }[] {
-  const { pc, px, firstPx, dispatch, ends } = locals;
-  const everyBank = (opcodes: readonly number[]) => ATTRIBUTES.flatMap((_, row) => opcodes.map((o) => row * 256 + o));
-  const again = () => {
-    const length = x.sub(x.get(pc), x.field("i32", CPU.startPc));
-    x.if(
-      x.geU(length, LENGTH_CHECK),
-      () => {
-        // Only a chain of prefixes can make an instruction too long; the decoder measures it.
-        const ok = x.call(locals.checkLength, x.cpu);
-        x.if(x.eqz(ok), () => ends.abandon(), undefined, false);
-      },
-      undefined,
-      false,
-    );
-    x.br(dispatch);
+/** What an instruction starts with: a constant in 64-bit mode. */
+function initialPrefixes(x: InterpreterBuilder): Expr {
+  return x.mode64 ? x.i32(ATTRIBUTE[32]) : x.field("i32", CPU.initialPrefixes);
+}
+
+/**
+ * Opcode and prefix state of an instruction without legacy prefixes, `pc` moved behind the opcode. In 64-bit mode every
+ * other instruction has a REX prefix: it is taken along without a branch.
+ */
+function fetchOpcode(x: InterpreterBuilder, pc: Variable): { px: Expr; opcode: Expr } {
+  if (!x.mode64) {
+    const opcode = x.load("i32", 1, x.get(pc));
+    x.set(pc, x.add(x.get(pc), 1));
+    return { px: initialPrefixes(x), opcode };
+  }
+  const word = x.load("i32", 2, x.get(pc));
+  const isRex = x.let(x.eq(x.and(word, 0xf0), 0x40));
+  const rex = x.let(x.select(isRex, x.or(x.and(word, 0xf), PX.rex), x.i32(0)));
+  // REX.W (8) makes the attribute 64 bits: one more in bit 24.
+  const px = x.let(x.add(x.or(x.shl(x.and(rex, PX.rexW), PX.attributeShift - 3), rex), ATTRIBUTE[32]));
+  const opcode = x.let(x.and(x.shrU(word, x.shl(isRex, 3)), 0xff));
+  x.set(pc, x.add(x.add(x.get(pc), 1), isRex));
+  return { px, opcode };
+}
+
+/** The instruction at `CPU.startPc`, which has legacy prefixes: takes them all, then goes through the function table. */
+function prefixedInstruction(parts: InterpreterModule, mode64: boolean): FunctionRef {
+  const x = InterpreterBuilder.create(parts, "prefixed", { params: ["i32"], results: ["i32"] }, mode64);
+  const { cpu } = x;
+  const pc = x.variable("i32", x.field("i32", CPU.startPc));
+  const px = x.variable("i32", initialPrefixes(x));
+  const byte = x.variable("i32");
+  const rexMask = PX.rex | PX.rexW | PX.rexR | PX.rexX | PX.rexB;
+  const next = () => {
+    x.set(byte, x.load("i32", 1, x.get(pc)));
+    x.set(pc, x.add(x.get(pc), 1));
   };
-  const narrow = (old: Expr) => x.select(x.and(old, PX.operandSize), x.i32(ATTRIBUTE[16]), x.i32(ATTRIBUTE[32]));
-  /** A legacy prefix after REX makes the REX void. */
-  const legacy = (opcodes: readonly number[], change: (old: Expr) => Expr) => ({
-    values: everyBank(opcodes),
-    body: () => {
-      if (x.mode64) {
-        const changed = x.let(change(x.let(x.and(x.get(px), ~(REX_MASK | ATTRIBUTE_MASK)))));
-        x.set(px, x.or(changed, narrow(changed)));
-      } else x.set(px, change(x.snapshot(px)));
-      again();
-    },
-  });
-  const segment = (opcode: number, register: number) =>
-    legacy([opcode], (old) =>
-      x.mode64 && register < 4 ? old : x.or(x.and(old, ~PX.segment), (register + 1) << PX.segmentShift),
-    );
-  const operandSize = (old: Expr) => {
-    const seen = x.or(old, PX.operandSize);
-    if (x.mode64) return seen;
-    // Toggles the attribute of the code segment, however often it stands there.
-    const toggled = x.and(x.xor(firstPx(), ATTRIBUTE[32]), ATTRIBUTE_MASK);
-    return x.or(x.and(seen, ~ATTRIBUTE_MASK), toggled);
-  };
-  const cases = [
-    legacy([0x66], operandSize),
-    legacy([0x67], (old) =>
-      x.or(x.and(old, ~PX.addressSmall), x.and(x.xor(firstPx(), PX.addressSmall), PX.addressSmall)),
-    ),
-    legacy([0xf0], (old) => x.or(old, PX.lock)),
-    legacy([0xf2], (old) => x.or(x.and(old, ~PX.rep), PX.repne)),
-    legacy([0xf3], (old) => x.or(x.and(old, ~PX.repne), PX.rep)),
-    segment(0x26, 0),
-    segment(0x2e, 1),
-    segment(0x36, 2),
-    segment(0x3e, 3),
-    segment(0x64, 4),
-    segment(0x65, 5),
-  ];
-  if (x.mode64) {
-    const rex = Array.from({ length: 16 }, (_, low) => 0x40 + low);
-    cases.push({
-      values: everyBank(rex),
+  x.loop((again) => {
+    x.scope(next);
+    const change = (opcodes: readonly number[], to: (old: Expr) => Expr) => ({
+      values: [...opcodes],
       body: () => {
-        const byte = x.load("i32", 1, x.sub(x.get(pc), 1));
-        const cleared = x.let(x.and(x.get(px), ~(REX_MASK | ATTRIBUTE_MASK)));
-        const attribute = x.select(x.and(byte, 8), x.i32(ATTRIBUTE[64]), narrow(cleared));
-        x.set(px, x.or(x.or(cleared, attribute), x.or(x.and(byte, 0xf), PX.rex)));
-        again();
+        // A legacy prefix after REX makes the REX void.
+        x.set(px, to(x.let(x.and(x.get(px), ~rexMask))));
+        x.br(again);
       },
     });
-  }
-  return cases;
+    const segment = (opcode: number, register: number) =>
+      change([opcode], (old) =>
+        mode64 && register < 4 ? old : x.or(x.and(old, ~PX.segment), (register + 1) << PX.segmentShift),
+      );
+    const cases = [
+      change([0x66], (old) => x.or(old, PX.operandSize)),
+      change([0x67], (old) => {
+        const other = x.and(x.xor(initialPrefixes(x), PX.addressSmall), PX.addressSmall);
+        return x.or(x.and(old, ~PX.addressSmall), other);
+      }),
+      change([0xf0], (old) => x.or(old, PX.lock)),
+      change([0xf2], (old) => x.or(x.and(old, ~PX.rep), PX.repne)),
+      change([0xf3], (old) => x.or(x.and(old, ~PX.repne), PX.rep)),
+      segment(0x26, 0),
+      segment(0x2e, 1),
+      segment(0x36, 2),
+      segment(0x3e, 3),
+      segment(0x64, 4),
+      segment(0x65, 5),
+    ];
+    if (mode64) {
+      cases.push({
+        values: REX_BYTES,
+        body: () => {
+          const kept = x.and(x.get(px), ~rexMask);
+          x.set(px, x.or(kept, x.or(x.and(x.get(byte), 0xf), PX.rex)));
+          x.br(again);
+        },
+      });
+    }
+    emitSwitch(x, x.get(byte), cases, () => {});
+  });
+  // Only a chain of prefixes can make an instruction too long; the decoder measures it.
+  x.if(
+    x.geU(x.sub(x.get(pc), x.field("i32", CPU.startPc)), LENGTH_CHECK),
+    () => x.if(x.eqz(x.call(parts.imports.checkLength, cpu)), () => x.return(x.i32(RESULT.abandoned))),
+    undefined,
+    false,
+  );
+  // 66h toggles the attribute of the code segment, however often it stands there; REX.W goes before it.
+  const small = x.ne(x.and(x.get(px), PX.operandSize), 0);
+  const toggled = x.xor(x.and(initialPrefixes(x), ATTRIBUTE_MASK), x.shl(small, PX.attributeShift));
+  const attribute = mode64
+    ? x.select(x.and(x.get(px), PX.rexW), x.i32(ATTRIBUTE[64]), toggled)
+    : toggled;
+  x.set(px, x.or(x.and(x.get(px), ~ATTRIBUTE_MASK), attribute));
+  const bank = x.let(x.shrU(x.get(px), PX.attributeShift - 8));
+  const table = mode64 ? MODE_TABLE : 0;
+  const call = (index: Expr) => x.return(x.callIndirect(INSTRUCTION, index, cpu, x.get(pc), x.get(px)));
+  x.if(x.eq(x.get(byte), 0x0f), () => {
+    next();
+    const row = x.add(x.mul(prefixIndex(x, x.get(px)), 768), table + MAP_BASE[1]);
+    call(x.add(x.add(bank, x.get(byte)), row));
+  });
+  call(x.add(x.add(bank, x.get(byte)), table));
+  x.unreachable();
+  return x;
 }

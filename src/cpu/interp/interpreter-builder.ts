@@ -1,7 +1,7 @@
 import type { Expr, FunctionRef, FunctionType, ModuleBuilder, Operand } from "../../emit/index.ts";
 import { CLOCK } from "../../memory/layout.ts";
 import { SYSTEM_OPERATIONS, type SystemOperation } from "../isa/system-operations.ts";
-import { type Address, type Bytes, type OperandWidth, X86 } from "../isa/x86.ts";
+import { type Address, type Bytes, type OperandWidth, type RepeatOptions, X86 } from "../isa/x86.ts";
 import { TLB_ENTRY } from "../mmu/tlb-layout.ts";
 import { CPU, CS, PX, RCX, SEG, STOP, VECTOR } from "../state.ts";
 import { type Helpers, hostAddress, overrideBase64, tlbEntry, tlbHit } from "./helpers.ts";
@@ -272,9 +272,16 @@ export class InterpreterBuilder extends X86 {
   }
 
   private linear128(address: Address, write: boolean, aligned: boolean): Expr {
-    const linear = this.linear(address, 16, write, 0);
-    if (aligned) this.if(this.and(this.wrap(linear), 15), () => this.fault(VECTOR.gp, 0), undefined, false);
-    return linear;
+    if (aligned) {
+      // Before the limit: through SS too it is #GP.
+      let linear = address.offset;
+      if (!this.mode64) {
+        const segment = this.add(this.cpu, this.mul(address.segment, SEG.size));
+        linear = this.add(linear, this.load("i64", 8, segment, CPU.segments + SEG.base));
+      }
+      this.if(this.and(this.wrap(linear), 15), () => this.fault(VECTOR.gp, 0), undefined, false);
+    }
+    return this.linear(address, 16, write, 0);
   }
 
   readMemory128(address: Address, aligned = false): Expr {
@@ -520,11 +527,31 @@ export class InterpreterBuilder extends X86 {
     this.context.ends.result(this.call(this.parts.imports.system, this.cpu, id, this.px));
   }
 
-  repeat(unit: () => void, compares: boolean): void {
-    const { ends, next } = this.context;
+  repeat(unit: () => void, { compares, truncated }: RepeatOptions): void {
+    const { context } = this;
+    const { ends, next } = context;
     this.if(
       this.and(this.px, PX.rep | PX.repne),
       () => {
+        if (this.mode64) {
+          this.if(
+            this.and(this.px, PX.addressSmall),
+            () => {
+              for (const register of [RCX, ...truncated]) this.writeIndex(register, this.readIndex(register));
+            },
+            undefined,
+            false,
+          );
+        }
+        if (compares) {
+          const result = this.let(this.flagsResult());
+          const carry = this.let(this.flagsCarry());
+          const abandon = () => {
+            this.setFlags(result, carry);
+            ends.abandon();
+          };
+          this.context = { ...context, ends: { ...ends, abandon } };
+        }
         this.loop((again) => {
           this.scope(() => {
             this.if(this.eqz(this.readIndex(RCX)), () => ends.retire(next));
@@ -545,6 +572,7 @@ export class InterpreterBuilder extends X86 {
           });
           this.br(again);
         });
+        this.context = context;
       },
       unit,
     );
@@ -578,6 +606,7 @@ export function functionEnds(x: InterpreterBuilder): Ends {
     abandon: () => x.return(x.i32(RESULT.abandoned)),
     retire: (next) => x.return(next),
     jump: (target) => {
+      x.checkTarget(target);
       x.setField("i64", CPU.rip, target);
       x.return(x.i32(RESULT.refetch));
     },

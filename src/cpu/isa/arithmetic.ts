@@ -181,11 +181,21 @@ export const arithmetic: Family = (define) => {
     const accumulator = x.readAcc();
     const source = x.readReg();
     let before = source;
-    x.updateRm((old) => {
-      before = old;
-      return x.select(x.eq(old, accumulator), source, old);
-    });
-    x.if(x.ne(before, accumulator), () => x.writeAcc(before));
+    if (x.rmIsMemory) {
+      x.updateRm((old) => {
+        before = old;
+        return x.select(x.eq(old, accumulator), source, old);
+      });
+      x.if(x.ne(before, accumulator), () => x.writeAcc(before));
+    } else {
+      // A register that does not match is not written at all: its upper half stays.
+      before = x.let(x.readRm());
+      x.if(
+        x.eq(before, accumulator),
+        () => x.writeRm(source),
+        () => x.writeAcc(before),
+      );
+    }
     x.flagsSub(accumulator, before, x.let(x.sub(accumulator, before)));
   });
 

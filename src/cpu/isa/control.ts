@@ -15,20 +15,23 @@ export const control: Family = (define) => {
   for (const code of range(0, 16)) {
     define("jcc", [
       { opcode: 0x70 + code, imm: "b", size: "f64" },
-      { map: 1, opcode: 0x80 + code, imm: "z", size: "f64" },
+      { map: 1, opcode: 0x80 + code, imm: "rel", size: "f64" },
     ], (x) => x.if(x.condition(code), () => x.jump(relative(x))));
   }
   define("jmp rel", [
     { opcode: 0xeb, imm: "b", size: "f64" },
-    { opcode: 0xe9, imm: "z", size: "f64" },
+    { opcode: 0xe9, imm: "rel", size: "f64" },
   ], (x) => x.jump(relative(x)));
   const call = (x: X86, target: Expr) => {
     const next = x.nextRip();
+    const top = x.stackOffset(x.readStackPointer(), -x.bytes);
+    // As silicon does: the return address is in memory before the target is looked at.
+    x.writeMemory(x.stackAddress(top), x.bytes, next);
     x.checkTarget(target);
-    x.push(next);
+    x.writeStackPointer(top);
     x.jump(target);
   };
-  define("call rel", { opcode: 0xe8, imm: "z", size: "f64" }, (x) => call(x, relative(x)));
+  define("call rel", { opcode: 0xe8, imm: "rel", size: "f64" }, (x) => call(x, relative(x)));
   define("call r/m", { opcode: 0xff, digit: 2, size: "f64" }, (x) => call(x, x.readRm()));
   define("jmp r/m", { opcode: 0xff, digit: 4, size: "f64" }, (x) => x.jump(x.readRm()));
   const ret = (x: X86, release: Expr) => {
@@ -99,9 +102,11 @@ export const control: Family = (define) => {
   define("bound", { opcode: 0x62, operand: "memory", modes: "legacy" }, (x) => {
     const address = x.rmAddress();
     const low = x.let(x.sx(x.readMemory(address, x.bytes)));
-    const high = x.let(x.sx(x.readMemory(address, x.bytes, x.bytes)));
     const index = x.let(x.sx(x.readReg()));
-    x.if(x.or(x.ltS(index, low), x.gtS(index, high)), () => x.fault(VECTOR.br), undefined, false);
+    // Silicon looks at the lower bound before it reads the upper one.
+    x.if(x.ltS(index, low), () => x.fault(VECTOR.br), undefined, false);
+    const high = x.let(x.sx(x.readMemory(address, x.bytes, x.bytes)));
+    x.if(x.gtS(index, high), () => x.fault(VECTOR.br), undefined, false);
   });
 
   ports(define);

@@ -7,10 +7,11 @@ export type OpcodeMap = 0 | 1 | 2 | 3;
 export type MandatoryPrefix = "none" | "66" | "f3" | "f2";
 
 /**
- * Immediate bytes after the operands: `b` 8, `w` 16, `z` 16 or 32, `v` the operand width, `far` (z and a selector),
- * `moffs` (address size), `enter` (16 and 8).
+ * Immediate bytes after the operands: `b` 8, `w` 16, `z` 16 or 32, `rel` as `z`, but 32 in 64-bit mode whatever the
+ * prefixes (Intel's near branches ignore 66h there), `v` the operand width, `far` (z and a selector), `moffs` (address
+ * size), `enter` (16 and 8).
  */
-export type ImmediateKind = "b" | "w" | "z" | "v" | "far" | "moffs" | "enter";
+export type ImmediateKind = "b" | "w" | "z" | "rel" | "v" | "far" | "moffs" | "enter";
 
 /**
  * Operand size: `b` 8 bits; `v` 16, 32 or 64 by prefixes; `d64` as `v`, but 64 instead of 32 in 64-bit mode; `f64` as
@@ -123,6 +124,8 @@ export function immediateBytes(kind: ImmediateKind | undefined, attribute: 16 | 
       return 2;
     case "z":
       return attribute === 16 ? 2 : 4;
+    case "rel":
+      return attribute === 16 && !mode64 ? 2 : 4;
     case "v":
       return attribute >> 3;
     case "far":

@@ -1,5 +1,5 @@
 import type { Expr } from "../../emit/index.ts";
-import { RCX } from "../state.ts";
+import { DS, PX, RCX } from "../state.ts";
 import type { Family, FormSpec } from "./define.ts";
 import type { X86 } from "./x86.ts";
 
@@ -230,6 +230,21 @@ function doubleShift(x: X86, rawCount: Expr, left: boolean): void {
   x.if(count, flags, undefined, true);
 }
 
+const movedOffset = (x: X86, offset: Expr, by: Expr): Expr => x.and(x.add(offset, by), x.addressMask());
+
+/** 64-bit mode: the segment base is already in; small addresses wrap without it. */
+function movedLinear(x: X86, linear: Expr, by: Expr): Expr {
+  return x.choose(
+    "i64",
+    x.and(x.prefixes(), PX.addressSmall),
+    () => {
+      const base = x.let(x.dataAddress(x.i64(0), DS, true).offset);
+      return x.add(movedOffset(x, x.sub(linear, base), by), base);
+    },
+    () => x.add(linear, by),
+  );
+}
+
 /** BT family. With a register offset a memory operand is a bit string that may lie anywhere around the address. */
 function bitTest(
   x: X86,
@@ -249,8 +264,11 @@ function bitTest(
   if (x.rmIsMemory && bitString) {
     const units = x.shrS(x.sx(offset), Math.log2(width));
     const base = x.rmAddress();
-    const moved = x.let(x.add(base.offset, x.mul(units, width >> 3)));
-    const address = { ...base, offset: x.mode64 ? moved : x.let(x.and(moved, x.addressMask())) };
+    const by = x.let(x.mul(units, width >> 3));
+    const address = {
+      ...base,
+      offset: x.let(x.mode64 ? movedLinear(x, base.offset, by) : movedOffset(x, base.offset, by)),
+    };
     if (change) x.modifyMemory(address, x.bytes, update);
     else cf = test(x.readMemory(address, x.bytes));
   } else if (change) x.updateRm(update);

@@ -20,27 +20,28 @@ export const strings: Family = (define) => {
     x.repeat(() => {
       x.writeMemory(destination(x), x.bytes, x.readMemory(source(x), x.bytes));
       advance(x, RSI, RDI);
-    }, false),
+    }, { compares: false, truncated: [RSI, RDI] }),
   );
   define("stos", both(0xaa), (x) =>
     x.repeat(() => {
       x.writeMemory(destination(x), x.bytes, x.readAcc());
       advance(x, RDI);
-    }, false),
+    }, { compares: false, truncated: [RDI] }),
   );
   define("lods", both(0xac), (x) =>
     x.repeat(() => {
       x.writeAcc(x.readMemory(source(x), x.bytes));
       advance(x, RSI);
-    }, false),
+    }, { compares: false, truncated: [] }),
   );
   define("cmps", both(0xa6), (x) =>
     x.repeat(() => {
-      const a = x.readMemory(source(x), x.bytes);
+      // The destination is read first: seen on silicon when both fault.
       const b = x.readMemory(destination(x), x.bytes);
+      const a = x.readMemory(source(x), x.bytes);
       advance(x, RSI, RDI);
       x.flagsSub(a, b, x.let(x.sub(a, b)));
-    }, true),
+    }, { compares: true, truncated: [] }),
   );
   define("scas", both(0xae), (x) =>
     x.repeat(() => {
@@ -48,6 +49,6 @@ export const strings: Family = (define) => {
       const b = x.readMemory(destination(x), x.bytes);
       advance(x, RDI);
       x.flagsSub(a, b, x.let(x.sub(a, b)));
-    }, true),
+    }, { compares: true, truncated: [] }),
   );
 };

@@ -16,6 +16,16 @@ export interface Address {
   readonly linear?: boolean;
 }
 
+export interface RepeatOptions {
+  /** CMPS and SCAS: ZF ends it; a fault leaves the flags as they were before the first unit (SDM vol 2, REP). */
+  readonly compares: boolean;
+  /**
+   * Registers that 32-bit addresses in 64-bit mode zero-extend even when no unit completes: RCX always, and these (as
+   * silicon does; the SDM is silent).
+   */
+  readonly truncated: readonly number[];
+}
+
 /**
  * The vocabulary that instruction definitions are written in. What differs between the interpreter and the compiler is
  * the operand provider, a subclass; the definitions are the same.
@@ -144,7 +154,7 @@ export abstract class X86 extends FunctionBuilder {
    */
   abstract system(operation: SystemOperation, ...operands: Expr[]): void;
   /** String instruction: `unit` once, or under REP until CX is 0 (or ZF stops it, with `compares`). */
-  abstract repeat(unit: () => void, compares: boolean): void;
+  abstract repeat(unit: () => void, options: RepeatOptions): void;
   /** Port access of 1, 2 or 4 bytes; includes the permission check. */
   abstract portIn(port: Expr, bytes: Bytes): Expr;
   abstract portOut(port: Expr, bytes: Bytes, value: Expr): void;

@@ -40,6 +40,8 @@ export class SystemContext {
   readonly io: IoClient;
   readonly breakpoints: Breakpoints;
   readonly board: CpuBoard;
+  /** A software interrupt was delivered (since a single step cleared this). */
+  interrupted = false;
 
   constructor(cpu: VcpuState, mmu: Mmu, memory: GuestMemory, io: IoClient, breakpoints: Breakpoints, board: CpuBoard) {
     this.cpu = cpu;

@@ -45,6 +45,7 @@ function softwareInterrupt(context: SystemContext, vector: number, source: Sourc
   const { cpu } = context;
   if (cpu.isV86 && source === "software" && vector !== VECTOR.bp && vector !== VECTOR.of && cpu.iopl < 3) cpu.gp(0);
   deliverOnce(context, { vector, errorCode: -1, source });
+  context.interrupted = true;
   return context.transferred();
 }
 

@@ -74,9 +74,9 @@ function stringIo(context: SystemContext, px: number, { index, segment, write }:
   const repeated = (px & (PX.rep | PX.repne)) !== 0;
   const mask = indexMask(context, px);
   const count = cpu.gpr(RCX) & mask;
-  if (repeated && count === 0n) return RESULT.refetch;
   const port = cpu.gpr32(RDX) & 0xffff;
   checkPort(context, port, bytes);
+  if (repeated && count === 0n) return RESULT.refetch;
 
   const offset = cpu.gpr(index) & mask;
   const down = (cpu.u32(CPU.eflags) & FLAG.df) !== 0;

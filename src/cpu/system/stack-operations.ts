@@ -43,7 +43,8 @@ export function enterFrame(context: SystemContext): number {
   const mask = stackMask(context);
   const stack = currentStack(context);
   stack.push(cpu.gpr(RBP), bytes);
-  const frame = stack.pointer;
+  // With a 16-bit stack the frame pointer still takes all of ESP.
+  const frame = mask === 0 ? stack.pointer : ((cpu.gpr32(RSP) & ~mask) | stack.pointer) >>> 0;
   if (level > 0) {
     let base = mask === 0 ? cpu.number(CPU.gpr + RBP * 8) : (cpu.gpr32(RBP) & mask) >>> 0;
     for (let i = 1; i < level; i++) {
@@ -54,7 +55,7 @@ export function enterFrame(context: SystemContext): number {
   }
   const pointer = mask === 0 ? stack.pointer - size : ((stack.pointer - size) & mask) >>> 0;
   // The last page of the new frame must be writable (SDM vol 2, ENTER).
-  mmu.prove(mmu.segmented(SS, pointer, 1, true), 1);
+  mmu.prove(mmu.segmented(SS, pointer, bytes, true), bytes);
   setStackPointer(context, pointer, mask);
   cpu.setGprWidth(RBP, BigInt.asUintN(64, BigInt(frame)), bytes * 8);
   return RESULT.refetch;
