@@ -1,0 +1,26 @@
+/** `tsx test/system/portico.ts GUEST`: the log of one guest on standard output. */
+import { createMachine } from "../../src/machine/machine.ts";
+import { assemble } from "./build.ts";
+
+/** Far more than any of the guests needs. */
+const INSTRUCTION_LIMIT = 50_000_000;
+
+/** Runs an image until it ends and returns what it wrote to port E9h between "BEGIN" and "end". */
+export function runOnPortico(image: Uint8Array): string[] {
+  const machine = createMachine({ memoryMiB: 64, clock: "instructions" });
+  let text = "";
+  machine.onDebugOutput = (byte) => {
+    text += String.fromCharCode(byte);
+  };
+  try {
+    machine.boot({ image });
+    machine.runUntil(INSTRUCTION_LIMIT);
+  } finally {
+    machine.dispose();
+  }
+  return text.trimEnd().split("\n").slice(1);
+}
+
+if (process.argv[1] === import.meta.filename) {
+  process.stdout.write(`${runOnPortico(assemble(process.argv[2]!)).join("\n")}\n`);
+}
