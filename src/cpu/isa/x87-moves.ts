@@ -30,6 +30,12 @@ function push(fpu: X87, load: (slot: Expr) => Expr | number): void {
   fpu.conclude(status);
 }
 
+/** Ten bytes are two accesses, which fault one after the other. */
+function readTenBytes(x: X86): { low: Expr; high: Expr } {
+  const address = x.rmAddress();
+  return { low: x.readMemory(address, 8), high: x.readMemory(address, 2, 8) };
+}
+
 function loads(define: Parameters<Family>[0]): void {
   const load = (name: string, opcode: number, digit: number, body: (fpu: X87, x: X86) => void) =>
     define(name, { opcode, digit, operand: "memory", size: "b" }, (x) => body(new X87(x), x));
@@ -43,9 +49,10 @@ function loads(define: Parameters<Family>[0]): void {
     push(fpu, (slot) => x.helper("f80_from_f64", slot, bits, fpu.control));
   });
   load("fld m80", 0xdb, 5, (fpu, x) => {
-    const host = x.hostRead(x.rmAddress(), 10);
+    const { low, high } = readTenBytes(x);
     push(fpu, (slot) => {
-      fpu.copy(slot, host);
+      x.store(8, slot, low);
+      x.store(2, slot, high, 8);
       return 0;
     });
   });
@@ -63,10 +70,9 @@ function loads(define: Parameters<Family>[0]): void {
     });
   }
   load("fbld", 0xdf, 4, (fpu, x) => {
-    const host = x.hostRead(x.rmAddress(), 10);
-    const [low, high] = [x.load("i64", 8, host), x.load("i32", 2, host, 8)];
+    const { low, high } = readTenBytes(x);
     push(fpu, (slot) => {
-      x.helper("f80_from_bcd", slot, low, high);
+      x.helper("f80_from_bcd", slot, low, x.wrap(high));
       return 0;
     });
   });
@@ -170,13 +176,14 @@ function storeConverted(fpu: X87, format: StoreFormat, pops: number): void {
   fpu.conclude(status);
 }
 
-/** Writes ten bytes from a slot and pops. The second write cannot fault once all are proven writable. */
+/** Writes ten bytes from a slot and pops. The first write waits until the second is known not to fault. */
 function storeTenBytes(fpu: X87, convert: () => { value: Expr; status: Expr }): void {
   const { x } = fpu;
   const { value, status } = convert();
   x.if(fpu.allowed(status, BEFORE_STORE), () => {
     const address = x.rmAddress();
-    x.proveWritable(address, 10);
+    x.proveWritable(address, 8);
+    x.proveWritable({ ...address, offset: x.let(x.add(address.offset, 8)) }, 2);
     x.writeMemory(address, 8, x.load("i64", 8, value));
     x.writeMemory(address, 2, x.load("i64", 2, value, 8), 8);
     fpu.pop(1);

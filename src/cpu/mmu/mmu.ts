@@ -48,6 +48,11 @@ export class Mmu {
   /** EFLAGS.AC, CR0.AM and CPL 3: every access is checked, so nothing enters the user TLB. */
   private alignmentCheck = false;
 
+  /** Whether misaligned accesses are #AC now. */
+  get checksAlignment(): boolean {
+    return this.alignmentCheck;
+  }
+
   constructor(cpu: VcpuState, memory: GuestMemory, io: IoClient, breakpoints: Breakpoints, index: number) {
     this.cpu = cpu;
     this.memory = memory;
@@ -201,13 +206,9 @@ export class Mmu {
     this.cpu.recordFault(stack ? VECTOR.ss : VECTOR.gp, 0);
   }
 
-  /**
-   * #AC is due: operands of 1, 2, 4 or 8 bytes, and those of ten bytes, which are aligned to 8 (SDM vol 3, table 6-7).
-   * Other sizes have no alignment of their own here.
-   */
+  /** #AC is due: operands of 1, 2, 4 or 8 bytes (SDM vol 3, table 6-7). Other sizes have no alignment of their own here. */
   private misaligned(linear: number, bytes: number): boolean {
-    const unit = bytes === 10 ? 8 : bytes;
-    return this.alignmentCheck && unit <= 8 && (unit & (unit - 1)) === 0 && (linear & (unit - 1)) !== 0;
+    return this.alignmentCheck && bytes <= 8 && (bytes & (bytes - 1)) === 0 && (linear & (bytes - 1)) !== 0;
   }
 
   /** Set by the engine: whether the current instruction addresses this access through the stack segment. */

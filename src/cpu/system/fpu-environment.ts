@@ -131,18 +131,18 @@ const layoutWidth = (cpu: VcpuState): LayoutWidth => (cpu.argNumber(2) === 16 ? 
  * Linear address of the image, all of which may now be accessed. Processors touch the first unit, then the last byte: an
  * image that runs into a page it may not access leaves the address of its last byte in CR2.
  */
-function imageAddress({ cpu, mmu }: SystemContext, bytes: number, width: LayoutWidth, write: boolean): number {
-  const offset = cpu.argNumber(0);
+function imageAddress(context: SystemContext, bytes: number, width: LayoutWidth, write: boolean): number {
+  const offset = context.cpu.argNumber(0);
+  const linear = touch(context, offset, width / 8, write);
+  touch(context, offset + bytes - 1, 1, write);
+  return linear;
+}
+
+function touch({ cpu, mmu }: SystemContext, offset: number, bytes: number, write: boolean): number {
   // In 64-bit mode the operand is linear already.
   const linear = cpu.is64 ? offset : mmu.segmented(cpu.argNumber(1), offset, bytes, write);
-  const last = linear + bytes - 1;
-  if (write) {
-    mmu.prove(linear, width / 8);
-    mmu.prove(last, 1);
-  } else {
-    mmu.read(linear, width / 8);
-    mmu.read(last, 1);
-  }
+  if (write) mmu.prove(linear, bytes);
+  else mmu.read(linear, bytes);
   return linear;
 }
 
