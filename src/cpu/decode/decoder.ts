@@ -1,0 +1,215 @@
+import { type Form, immediateBytes, type MandatoryPrefix } from "../isa/define.ts";
+import { PX } from "../state.ts";
+import { FormTable, formFor } from "./form-table.ts";
+
+/** The longest instruction, SDM vol 2, 2.3.11. */
+export const MAX_LENGTH = 15;
+
+/** One instruction with its operands as the encoding gives them. */
+export interface DecodedInstruction {
+  /** Undefined: no such instruction (#UD), or not all of its bytes were there. */
+  readonly form: Form | undefined;
+  /**
+   * Bytes. More than were available: at least so many are needed; more than `MAX_LENGTH`: too long. Either way the rest
+   * of the record says nothing.
+   */
+  readonly length: number;
+  /** Prefix state, see PX. */
+  readonly px: number;
+  readonly map: number;
+  readonly opcode: number;
+  /** -1: none. */
+  readonly modrm: number;
+  /** -1: none. */
+  readonly sib: number;
+  /** Sign-extended. */
+  readonly displacement: number;
+  /** As definitions see it: sign-extended, but for far pointers, `moffs`, and the 16 bits of RET and ENTER. */
+  readonly imm: bigint;
+  readonly imm2: bigint;
+  readonly attribute: 16 | 32 | 64;
+}
+
+const REX_MASK = PX.rex | PX.rexW | PX.rexR | PX.rexX | PX.rexB;
+const ATTRIBUTE_MASK = 3 << PX.attributeShift;
+const attributeBits = (attribute: 16 | 32 | 64): number =>
+  (attribute === 16 ? 0 : attribute === 32 ? 1 : 2) << PX.attributeShift;
+
+/** Prefix state after one more prefix byte; -1: it is no prefix. SDM vol 2, 2.1.1 and 2.2.1. */
+function afterPrefix(px: number, byte: number, mode64: boolean, first: number): number {
+  if (mode64 && (byte & 0xf0) === 0x40) {
+    const width = byte & 8 ? 64 : px & PX.operandSize ? 16 : 32;
+    return (px & ~(REX_MASK | ATTRIBUTE_MASK)) | attributeBits(width) | PX.rex | (byte & 0xf);
+  }
+  const after = afterLegacyPrefix(px, byte, mode64, first);
+  // A legacy prefix after REX makes the REX void.
+  if (after < 0 || !mode64) return after;
+  return (after & ~(REX_MASK | ATTRIBUTE_MASK)) | attributeBits(after & PX.operandSize ? 16 : 32);
+}
+
+function afterLegacyPrefix(px: number, byte: number, mode64: boolean, first: number): number {
+  // ES, CS, SS and DS mean nothing in 64-bit mode.
+  const segment = (register: number) =>
+    mode64 && register < 4 ? px : (px & ~PX.segment) | ((register + 1) << PX.segmentShift);
+  switch (byte) {
+    case 0x26:
+      return segment(0);
+    case 0x2e:
+      return segment(1);
+    case 0x36:
+      return segment(2);
+    case 0x3e:
+      return segment(3);
+    case 0x64:
+      return segment(4);
+    case 0x65:
+      return segment(5);
+    case 0x66:
+      // Toggles the attribute of the code segment, however often it stands there.
+      return ((px | PX.operandSize) & ~ATTRIBUTE_MASK) | ((first ^ attributeBits(32)) & ATTRIBUTE_MASK);
+    case 0x67:
+      return (px & ~PX.addressSmall) | ((first ^ PX.addressSmall) & PX.addressSmall);
+    case 0xf0:
+      return px | PX.lock;
+    case 0xf2:
+      return (px & ~PX.rep) | PX.repne;
+    case 0xf3:
+      return (px & ~PX.repne) | PX.rep;
+    default:
+      return -1;
+  }
+}
+
+/** Bytes to instructions, from the same definitions that the CPU runs. */
+export class Decoder {
+  private readonly table: FormTable;
+
+  constructor(forms: readonly Form[]) {
+    this.table = new FormTable(forms);
+  }
+
+  /**
+   * The instruction at `start` in `bytes`, of which `available` are there from that place on. `initialPrefixes` as in
+   * `CPU.initialPrefixes`.
+   */
+  decode(
+    bytes: Uint8Array,
+    available: number,
+    mode64: boolean,
+    initialPrefixes: number,
+    start = 0,
+  ): DecodedInstruction {
+    const end = start + available;
+    const first = mode64 ? attributeBits(32) : initialPrefixes;
+    let px = first;
+    let at = start;
+    for (; ; at++) {
+      if (at >= end || at - start >= MAX_LENGTH) return needs(at + 1 - start);
+      const next = afterPrefix(px, bytes[at]!, mode64, first);
+      if (next < 0) break;
+      px = next;
+    }
+    let map = 0;
+    let opcode = bytes[at++]!;
+    if (opcode === 0x0f) {
+      if (at >= end) return needs(at + 1 - start);
+      map = 1;
+      opcode = bytes[at++]!;
+      if (opcode === 0x38 || opcode === 0x3a) {
+        if (at >= end) return needs(at + 1 - start);
+        map = opcode === 0x38 ? 2 : 3;
+        opcode = bytes[at++]!;
+      }
+    }
+    const attribute = px & attributeBits(64) ? 64 : px & attributeBits(32) ? 32 : 16;
+    const forms = this.table.at(map, opcode, mode64, mandatoryPrefix(px));
+    let form: Form | undefined = forms[0];
+    let modrm = -1;
+    let sib = -1;
+    let displacement = 0;
+    if (form?.modrm) {
+      if (at >= end) return needs(at + 1 - start);
+      modrm = bytes[at++]!;
+      form = formFor(forms, modrm);
+      if (modrm < 0xc0 && !forms[0]!.rmAlwaysRegister) {
+        const address16 = !mode64 && (px & PX.addressSmall) !== 0;
+        if (!address16 && (modrm & 7) === 4) {
+          if (at >= end) return needs(at + 1 - start);
+          sib = bytes[at++]!;
+        }
+        const width = displacementBytes(modrm, sib, address16);
+        if (at + width <= end) displacement = Number(readSigned(bytes, at, width));
+        at += width;
+      }
+    }
+    const small = (px & PX.addressSmall) !== 0;
+    const width =
+      form?.imm === "moffs" ? (mode64 ? 8 : 4) >> (small ? 1 : 0) : immediateBytes(form?.imm, attribute, mode64);
+    const length = at + width - start;
+    if (length > available || length > MAX_LENGTH) return needs(length);
+    const [imm, imm2] = readImmediates(form, bytes, at, width);
+    return { form, length, px, map, opcode, modrm, sib, displacement, imm, imm2, attribute };
+  }
+
+  /** Length alone, with the meaning of `DecodedInstruction.length`. */
+  length(bytes: Uint8Array, available: number, mode64: boolean, initialPrefixes: number): number {
+    return this.decode(bytes, available, mode64, initialPrefixes).length;
+  }
+}
+
+function needs(length: number): DecodedInstruction {
+  return {
+    form: undefined,
+    length,
+    px: 0,
+    map: 0,
+    opcode: 0,
+    modrm: -1,
+    sib: -1,
+    displacement: 0,
+    imm: 0n,
+    imm2: 0n,
+    attribute: 32,
+  };
+}
+
+function mandatoryPrefix(px: number): MandatoryPrefix {
+  if (px & PX.repne) return "f2";
+  if (px & PX.rep) return "f3";
+  return px & PX.operandSize ? "66" : "none";
+}
+
+/** SDM vol 2, tables 2-1 to 2-3. */
+function displacementBytes(modrm: number, sib: number, address16: boolean): number {
+  const mod = modrm >> 6;
+  const rm = modrm & 7;
+  if (mod === 1) return 1;
+  if (mod === 2) return address16 ? 2 : 4;
+  if (address16) return rm === 6 ? 2 : 0;
+  return rm === 5 || (rm === 4 && (sib & 7) === 5) ? 4 : 0;
+}
+
+function readUnsigned(bytes: Uint8Array, at: number, width: number): bigint {
+  let value = 0n;
+  for (let i = width - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[at + i]!);
+  return value;
+}
+
+const readSigned = (bytes: Uint8Array, at: number, width: number): bigint =>
+  BigInt.asIntN(width * 8, readUnsigned(bytes, at, width));
+
+function readImmediates(form: Form | undefined, bytes: Uint8Array, at: number, width: number): [bigint, bigint] {
+  switch (form?.imm) {
+    case undefined:
+      return [0n, 0n];
+    case "w":
+    case "moffs":
+      return [readUnsigned(bytes, at, width), 0n];
+    case "enter":
+      return [readUnsigned(bytes, at, 2), readUnsigned(bytes, at + 2, 1)];
+    case "far":
+      return [readUnsigned(bytes, at, width - 2), readUnsigned(bytes, at + width - 2, 2)];
+    default:
+      return [readSigned(bytes, at, width), 0n];
+  }
+}
