@@ -104,11 +104,13 @@ function toGeneral(define: Define, p: Precision, scalar: MandatoryPrefix): void 
 function fromMmx(define: Define, p: Precision, packed: MandatoryPrefix): void {
   define("cvtpi2p", spec(0x2a, packed), (x) => {
     requireSse(x);
-    const usesMmx = p === SINGLE || !x.rmIsMemory;
-    if (usesMmx) requireMmx(x);
+    // With a memory operand the x87 state stays as it is.
+    if (!x.rmIsMemory) {
+      requireMmx(x);
+      enterMmx(x);
+    }
     const source = widen(x, x.readMmxRm());
     if (p === DOUBLE) {
-      if (usesMmx) enterMmx(x);
       x.writeXmmReg(unary(x, SIMD.f64x2ConvertLowI32x4S, source));
       return;
     }
@@ -127,7 +129,6 @@ function fromMmx(define: Define, p: Precision, packed: MandatoryPrefix): void {
         ),
       true,
     );
-    enterMmx(x);
     x.writeXmmRegPart(8, narrow(x, value));
   });
 }
@@ -142,8 +143,8 @@ function toMmx(define: Define, p: Precision, packed: MandatoryPrefix): void {
       requireSse(x);
       requireMmx(x);
       const source = p === SINGLE ? widen(x, x.readXmmRmLow(8)) : x.readXmmRm();
-      const result = narrow(x, toIntegers(x, p, source, 2, truncate));
       enterMmx(x);
+      const result = narrow(x, toIntegers(x, p, source, 2, truncate));
       x.writeMmxReg(result);
     });
   }

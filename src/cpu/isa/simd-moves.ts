@@ -2,7 +2,18 @@ import type { Expr } from "../../emit/index.ts";
 import { SIMD } from "../../emit/simd.ts";
 import { DS, RDI } from "../state.ts";
 import type { Family, FormSpec } from "./define.ts";
-import { binary, type Define, enterMmx, fromLow, requireMmx, requireSse, shuffleLanes, unary, widen } from "./simd.ts";
+import {
+  binary,
+  type Define,
+  enterMmx,
+  fromLow,
+  requireMmx,
+  requireSse,
+  resetTop,
+  shuffleLanes,
+  unary,
+  widen,
+} from "./simd.ts";
 import type { Address, X86 } from "./x86.ts";
 
 /** Moves between XMM registers, MMX registers, general registers and memory. */
@@ -110,6 +121,7 @@ function generalRegisters(define: Define): void {
   });
   define("movd r/m, mm", spec(0x7e, "none", { size: "y" }), (x) => {
     requireMmx(x);
+    resetTop(x);
     x.writeRm(x.readMmxReg());
     enterMmx(x);
   });
@@ -126,6 +138,7 @@ function mmxMoves(define: Define): void {
   });
   define("movq mm/m64, mm", spec(0x7f, "none"), (x) => {
     requireMmx(x);
+    resetTop(x);
     x.writeMmxRm(x.readMmxReg());
     enterMmx(x);
   });
@@ -154,6 +167,7 @@ function nonTemporal(define: Define): void {
   );
   define("movntq", spec(0xe7, "none", memory), (x) => {
     requireMmx(x);
+    resetTop(x);
     x.writeMmxRm(x.readMmxReg());
     enterMmx(x);
   });
@@ -163,27 +177,24 @@ function nonTemporal(define: Define): void {
   sse(define, "maskmovdqu", spec(0xf7, "66", register), (x) => maskedStore(x, x.readXmmReg(), x.readXmmRm(), 16));
   define("maskmovq", spec(0xf7, "none", register), (x) => {
     requireMmx(x);
-    maskedStore(x, widen(x, x.readMmxReg()), widen(x, x.readMmxRm()), 8);
     enterMmx(x);
+    maskedStore(x, widen(x, x.readMmxReg()), widen(x, x.readMmxRm()), 8);
   });
 }
 
 /**
- * Stores the bytes whose mask byte is negative at DS:rDI. Only those are touched, so only they can fault; the first and
- * the last of them are proven writable before anything is written.
+ * Stores the bytes whose mask byte is negative at DS:rDI. Whether the others can fault is left open by the SDM; as on
+ * Intel processors, they do: whatever the mask, the upper eight bytes are proven writable first, then the lower ones.
  */
 function maskedStore(x: X86, value: Expr, mask: Expr, bytes: 8 | 16): void {
   const selected = x.let(x.and(x.simd("i32", SIMD.i8x16Bitmask, [mask]), bytes === 8 ? 0xff : 0xffff));
   const start = x.readIndex(RDI);
-  const at = (offset: Expr): Address => x.dataAddress(x.let(x.and(x.add(start, offset), x.addressMask())), DS, true);
-  x.if(selected, () => {
-    x.proveWritable(at(x.u64(x.ctz(selected))), 1);
-    x.proveWritable(at(x.u64(x.sub(31, x.clz(selected)))), 1);
-    const halves = [0, 1].map((lane) => x.let(x.simd("i64", SIMD.i64x2Extract, [value], lane)));
-    for (let i = 0; i < bytes; i++) {
-      x.if(x.and(selected, 1 << i), () => x.writeMemory(at(x.i64(i)), 1, x.shrU(halves[i >> 3]!, (i & 7) * 8)));
-    }
-  });
+  const at = (offset: number): Address => x.dataAddress(x.let(x.and(x.add(start, offset), x.addressMask())), DS, true);
+  for (let offset = bytes - 8; offset >= 0; offset -= 8) x.proveWritable(at(offset), 8);
+  const halves = [0, 1].map((lane) => x.let(x.simd("i64", SIMD.i64x2Extract, [value], lane)));
+  for (let i = 0; i < bytes; i++) {
+    x.if(x.and(selected, 1 << i), () => x.writeMemory(at(i), 1, x.shrU(halves[i >> 3]!, (i & 7) * 8)));
+  }
 }
 
 /** ANDPS and kin have no lanes. */

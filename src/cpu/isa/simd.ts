@@ -44,10 +44,18 @@ export function requireMmx(x: X86): void {
   checkPending(x);
 }
 
-/** What every MMX instruction but EMMS does to the x87 state: TOP is 0, no register is empty. SDM vol 1, 9.5.1. */
+/**
+ * What every MMX instruction but EMMS does to the x87 state: TOP is 0, no register is empty. SDM vol 1, 9.5.1. When a load
+ * faults, none of it happens; when a conversion faults, all of it has happened; see `resetTop` for stores.
+ */
 export function enterMmx(x: X86): void {
-  x.setField("i32", CPU.fpuTop, 0);
+  resetTop(x);
   x.setField("i32", CPU.fpuEmpty, 0);
+}
+
+/** On Intel processors a store that faults leaves TOP 0 already, but the tags unchanged; so do stores here. */
+export function resetTop(x: X86): void {
+  x.setField("i32", CPU.fpuTop, 0);
 }
 
 /** A v128 constant whose bytes are `byte(0)` to `byte(15)`. */

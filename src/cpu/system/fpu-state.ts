@@ -7,7 +7,8 @@ import { CR0, CR4, type SystemContext } from "./context.ts";
 
 /** Layout of the FXSAVE area, SDM vol 1, tables 10-2 and 10-3. */
 const AREA = {
-  /** What FXSAVE writes and FXRSTOR reads; the rest of the 512 bytes is reserved or belongs to software. */
+  size: 512,
+  /** What FXSAVE writes and FXRSTOR reads; the rest is reserved or belongs to software. */
   legacyBytes: 288,
   bytes64: 416,
   control: 0,
@@ -24,13 +25,21 @@ const AREA = {
   xmm: 160,
 } as const;
 
-/** Operands: offset (a linear address in 64-bit mode), segment, REX.W. #NM and alignment come before any access. */
+/** Operands: offset (a linear address in 64-bit mode), segment, REX.W. */
 function area(context: SystemContext, write: boolean): { linear: number; bytes: number } {
   const { cpu, mmu } = context;
   if (cpu.u32(CPU.cr0) & (CR0.em | CR0.ts)) cpu.fault(VECTOR.nm);
-  const linear = mmu.segmented(cpu.argNumber(1), cpu.argNumber(0), 512, write);
+  const linear = mmu.segmented(cpu.argNumber(1), cpu.argNumber(0), AREA.size, write);
+  if (cpu.is64 && (linear < -(2 ** 47) || linear >= 2 ** 47)) {
+    cpu.fault(mmu.usesStackSegment(linear) ? VECTOR.ss : VECTOR.gp, 0);
+  }
+  // Alignment checking takes what is off by less than a doubleword, #GP the rest: Intel processors do it so.
+  if (linear & 3 && mmu.checksAlignment) cpu.fault(VECTOR.ac, 0);
   if (linear & 15) cpu.gp(0);
-  return { linear, bytes: cpu.is64 ? AREA.bytes64 : AREA.legacyBytes };
+  // They also look at the last byte before anything else, although nothing is there: CR2 tells.
+  mmu.hostPage(linear + AREA.size - 1, write);
+  const bytes = cpu.is64 ? AREA.bytes64 : AREA.legacyBytes;
+  return { linear, bytes };
 }
 
 /** Calls `part` for each piece of the area that lies in one page. */
