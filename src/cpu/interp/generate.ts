@@ -1,10 +1,4 @@
-import {
-  type Expr,
-  type FunctionRef,
-  type FunctionType,
-  ModuleBuilder,
-  type Variable,
-} from "../../emit/index.ts";
+import { type Expr, type FunctionRef, type FunctionType, ModuleBuilder, type Variable } from "../../emit/index.ts";
 import { CLOCK } from "../../memory/layout.ts";
 import { type Form, formWidth, immediateBytes, type MandatoryPrefix } from "../isa/define.ts";
 import { CPU, PX, STOP } from "../state.ts";
@@ -325,48 +319,51 @@ function prefixedInstruction(parts: InterpreterModule, mode64: boolean): Functio
     x.set(byte, x.load("i32", 1, x.get(pc)));
     x.set(pc, x.add(x.get(pc), 1));
   };
-  x.loop((again) => {
-    x.scope(next);
-    const change = (opcodes: readonly number[], to: (old: Expr) => Expr) => ({
-      values: [...opcodes],
-      body: () => {
-        // A legacy prefix after REX makes the REX void.
-        x.set(px, to(x.let(x.and(x.get(px), ~rexMask))));
-        x.br(again);
-      },
-    });
-    const segment = (opcode: number, register: number) =>
-      change([opcode], (old) =>
-        mode64 && register < 4 ? old : x.or(x.and(old, ~PX.segment), (register + 1) << PX.segmentShift),
-      );
-    const cases = [
-      change([0x66], (old) => x.or(old, PX.operandSize)),
-      change([0x67], (old) => {
-        const other = x.and(x.xor(initialPrefixes(x), PX.addressSmall), PX.addressSmall);
-        return x.or(x.and(old, ~PX.addressSmall), other);
-      }),
-      change([0xf0], (old) => x.or(old, PX.lock)),
-      change([0xf2], (old) => x.or(x.and(old, ~PX.rep), PX.repne)),
-      change([0xf3], (old) => x.or(x.and(old, ~PX.repne), PX.rep)),
-      segment(0x26, 0),
-      segment(0x2e, 1),
-      segment(0x36, 2),
-      segment(0x3e, 3),
-      segment(0x64, 4),
-      segment(0x65, 5),
-    ];
-    if (mode64) {
-      cases.push({
-        values: REX_BYTES,
+  x.block((opcode) =>
+    x.loop((again) => {
+      x.scope(next);
+      const change = (opcodes: readonly number[], to: (old: Expr) => Expr) => ({
+        values: [...opcodes],
         body: () => {
-          const kept = x.and(x.get(px), ~rexMask);
-          x.set(px, x.or(kept, x.or(x.and(x.get(byte), 0xf), PX.rex)));
+          // A legacy prefix after REX makes the REX void.
+          x.set(px, to(x.let(x.and(x.get(px), ~rexMask))));
           x.br(again);
         },
       });
-    }
-    emitSwitch(x, x.get(byte), cases, () => {});
-  });
+      const segment = (opcode: number, register: number) =>
+        change([opcode], (old) =>
+          mode64 && register < 4 ? old : x.or(x.and(old, ~PX.segment), (register + 1) << PX.segmentShift),
+        );
+      const cases = [
+        change([0x66], (old) => x.or(old, PX.operandSize)),
+        change([0x67], (old) => {
+          const other = x.and(x.xor(initialPrefixes(x), PX.addressSmall), PX.addressSmall);
+          return x.or(x.and(old, ~PX.addressSmall), other);
+        }),
+        change([0xf0], (old) => x.or(old, PX.lock)),
+        change([0xf2], (old) => x.or(x.and(old, ~PX.rep), PX.repne)),
+        change([0xf3], (old) => x.or(x.and(old, ~PX.repne), PX.rep)),
+        segment(0x26, 0),
+        segment(0x2e, 1),
+        segment(0x36, 2),
+        segment(0x3e, 3),
+        segment(0x64, 4),
+        segment(0x65, 5),
+      ];
+      if (mode64) {
+        cases.push({
+          values: REX_BYTES,
+          body: () => {
+            const kept = x.and(x.get(px), ~rexMask);
+            x.set(px, x.or(kept, x.or(x.and(x.get(byte), 0xf), PX.rex)));
+            x.br(again);
+          },
+        });
+      }
+      // The opcode: out of the loop.
+      emitSwitch(x, x.get(byte), cases, () => x.br(opcode));
+    }),
+  );
   // Only a chain of prefixes can make an instruction too long; the decoder measures it.
   x.if(
     x.geU(x.sub(x.get(pc), x.field("i32", CPU.startPc)), LENGTH_CHECK),
@@ -377,9 +374,7 @@ function prefixedInstruction(parts: InterpreterModule, mode64: boolean): Functio
   // 66h toggles the attribute of the code segment, however often it stands there; REX.W goes before it.
   const small = x.ne(x.and(x.get(px), PX.operandSize), 0);
   const toggled = x.xor(x.and(initialPrefixes(x), ATTRIBUTE_MASK), x.shl(small, PX.attributeShift));
-  const attribute = mode64
-    ? x.select(x.and(x.get(px), PX.rexW), x.i32(ATTRIBUTE[64]), toggled)
-    : toggled;
+  const attribute = mode64 ? x.select(x.and(x.get(px), PX.rexW), x.i32(ATTRIBUTE[64]), toggled) : toggled;
   x.set(px, x.or(x.and(x.get(px), ~ATTRIBUTE_MASK), attribute));
   const bank = x.let(x.shrU(x.get(px), PX.attributeShift - 8));
   const table = mode64 ? MODE_TABLE : 0;
