@@ -79,7 +79,6 @@ export class SoftwareSubject implements Subject {
   private readonly vcpu: SoftwareVcpu;
   private readonly data: DataView;
   private readonly window: Uint8Array;
-  private readonly code: Uint8Array;
   private background: Uint8Array = new Uint8Array(WINDOW_SIZE);
 
   constructor(mode: Mode) {
@@ -92,7 +91,6 @@ export class SoftwareSubject implements Subject {
     const ram = this.memory.layout.ram;
     this.data = new DataView(this.memory.memory.buffer, ram, RAM_BYTES);
     this.window = this.memory.bytes.subarray(ram + AT.window, ram + AT.window + WINDOW_SIZE);
-    this.code = this.memory.bytes.subarray(ram + AT.code, ram + AT.code + CODE_SIZE);
     this.buildPageTables();
     this.buildTables();
     this.setControlState();
@@ -169,13 +167,14 @@ export class SoftwareSubject implements Subject {
   prepare(background: Uint8Array): void {
     this.background = background;
     this.window.set(background);
-    this.code.fill(0xcc);
+    this.memory.fill(AT.code, CODE_SIZE, 0xcc);
   }
 
   run(one: MachineCase): Outcome {
     const { vcpu, memory } = this;
     const { state } = vcpu;
-    this.code.set(one.code, one.codeOffset);
+    // As a device would write it: caches of code must notice.
+    memory.write(AT.code + one.codeOffset, one.code);
     memory.pageFlags.fill(0, AT.window >> 12, (AT.window + WINDOW_SIZE) >> 12);
     for (const patch of one.patches) {
       this.window.set(patch.bytes, patch.offset);
@@ -197,7 +196,7 @@ export class SoftwareSubject implements Subject {
       if (exit.reason !== "budget") throw new Error(`the CPU stopped by ${exit.reason}`);
       outcome.vector = VECTOR_TIMEOUT;
     }
-    this.code.fill(0xcc, one.codeOffset, one.codeOffset + one.code.length);
+    memory.fill(AT.code + one.codeOffset, one.code.length, 0xcc);
     return outcome;
   }
 
