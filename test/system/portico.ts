@@ -15,6 +15,9 @@ export function runOnPortico(image: Uint8Array): string[] {
   try {
     machine.boot({ image });
     machine.runUntil(INSTRUCTION_LIMIT);
+  } catch (error) {
+    // A guest never throws out of the machine: the log then ends with what did.
+    text += `\n${String(error)}\n`;
   } finally {
     machine.dispose();
   }
