@@ -73,7 +73,6 @@ export class SoftwareVcpu implements CpuPins {
   private readonly fetchBuffer: Uint8Array;
   /** An interruption whose delivery waits for a ring-3 access. */
   private delivering: Interruption | undefined;
-  private startupPage = 0;
   /** Something asked to leave the run loop; a reserve of budget is then not given back. */
   private attention = false;
 
@@ -107,6 +106,7 @@ export class SoftwareVcpu implements CpuPins {
 
   /** After state was written from outside (boot protocols, snapshots): rebuilds what is derived. */
   stateChanged(): void {
+    this.delivering = undefined;
     this.context.updateMode();
     this.mmu.updatePaging();
     this.mmu.updatePrivilege();
@@ -130,7 +130,7 @@ export class SoftwareVcpu implements CpuPins {
   }
 
   startup(page: number): void {
-    this.startupPage = page;
+    this.state.setU32(CPU.startupPage, page);
     this.raise(EVENT.startup);
   }
 
@@ -214,7 +214,8 @@ export class SoftwareVcpu implements CpuPins {
     }
     state.setU32(CPU.pendingEvents, events & ~EVENT.startup);
     if (state.u32(CPU.activity) !== 3) return;
-    state.setSegment(CS, this.startupPage << 8, this.startupPage << 12, 0xffff, 0x9b);
+    const page = state.u32(CPU.startupPage);
+    state.setSegment(CS, page << 8, page << 12, 0xffff, 0x9b);
     state.setNumber(CPU.rip, 0);
     state.setU32(CPU.activity, 0);
     this.context.updateMode();
@@ -378,12 +379,13 @@ export class SoftwareVcpu implements CpuPins {
     const available = mmu.fetch(this.fetchBuffer, rip);
     if (available === 0) return 0;
     const length = this.lengths.length(this.fetchBuffer, available, state.is64, state.initialPrefixes);
-    if (length > MAX_LENGTH) {
-      state.recordFault(VECTOR.gp, 0);
+    // Even of an instruction that is too long, the first 15 bytes are fetched.
+    if (length > available && available < MAX_LENGTH) {
+      mmu.fetchBeyond(rip, Math.min(length, MAX_LENGTH));
       return 0;
     }
-    if (length > available) {
-      mmu.fetchBeyond(rip, length);
+    if (length > MAX_LENGTH) {
+      state.recordFault(VECTOR.gp, 0);
       return 0;
     }
     mmu.touchSecondPage();
