@@ -57,7 +57,7 @@ export function campaign(subject: Subject | undefined, options: CampaignOptions)
       if (native.vector === VECTOR_TIMEOUT) timeouts++;
       count(program, native, coverage);
       if (!subject) continue;
-      const differences = attempt(subject, program, native);
+      const differences = attempt(subject, program, native, window);
       if (differences.length > 0) failures.push({ program, background: window, native, differences });
     }
   }
@@ -65,14 +65,14 @@ export function campaign(subject: Subject | undefined, options: CampaignOptions)
 }
 
 /** An exception out of the subject is a difference like any other. */
-function attempt(subject: Subject, program: LinkedProgram, native: Outcome): string[] {
+function attempt(subject: Subject, program: LinkedProgram, native: Outcome, background: Uint8Array): string[] {
   let outcome: Outcome;
   try {
     outcome = subject.run(program);
   } catch (error) {
     return [`threw ${error instanceof Error ? error.stack : error}`];
   }
-  return compare(program, native, outcome);
+  return compare(program, native, outcome, background);
 }
 
 /** Counts the units up to where the host stopped. */
@@ -95,7 +95,7 @@ export function minimise(subject: Subject, failure: Failure): Failure {
       const program = link(reduced);
       if (!program) continue;
       const [native] = runNative(failure.background, [program], program.mode);
-      const differences = attempt(subject, program, native!);
+      const differences = attempt(subject, program, native!, failure.background);
       if (differences.length === 0) continue;
       smallest = { ...failure, program, native: native!, differences };
       changed = true;

@@ -24,8 +24,8 @@ function undefinedFlags(program: LinkedProgram, outcome: Outcome): number {
   return undefinedBefore.reduce((sum, flags) => sum | flags, 0) | ARITHMETIC_FLAGS;
 }
 
-/** Differences in words; empty if the outcomes agree. */
-export function compare(program: LinkedProgram, native: Outcome, subject: Outcome): string[] {
+/** Differences in words; empty if the outcomes agree. `background`: the window before the case. */
+export function compare(program: LinkedProgram, native: Outcome, subject: Outcome, background: Uint8Array): string[] {
   if (native.vector === VECTOR_TIMEOUT) return [];
   const differences: string[] = [];
   const check = (name: string, left: bigint | number, right: bigint | number): void => {
@@ -47,7 +47,7 @@ export function compare(program: LinkedProgram, native: Outcome, subject: Outcom
   const registers = program.mode === 64 ? 16 : 8;
   for (let i = 0; i < registers; i++) check(GPR_NAMES[i] ?? `r${i}`, native.gpr[i]!, subject.gpr[i]!);
   compareFloat(program, native.fx, subject.fx, differences);
-  compareMemory(program, native.changes, subject.changes, differences);
+  compareMemory(program, native.changes, subject.changes, background, differences);
   return differences;
 }
 
@@ -119,12 +119,16 @@ function compareMemory(
   program: LinkedProgram,
   left: readonly Bytes[],
   right: readonly Bytes[],
+  background: Uint8Array,
   differences: string[],
 ): void {
   const spread = (changes: readonly Bytes[]): Map<number, number> => {
     const bytes = new Map<number, number>();
     for (const { offset, bytes: changed } of changes) {
-      for (let i = 0; i < changed.length; i++) bytes.set(offset + i, changed[i]!);
+      // Between changed bytes, a run may hold some that are as they were.
+      for (let i = 0; i < changed.length; i++) {
+        if (changed[i] !== background[offset + i]) bytes.set(offset + i, changed[i]!);
+      }
     }
     return bytes;
   };
