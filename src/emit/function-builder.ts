@@ -29,7 +29,8 @@ const TYPE_COLUMN: Record<ValueType, number> = { i32: 0, i64: 1, f32: 2, f64: 3,
 type Bytes = 1 | 2 | 4 | 8;
 
 const isConstant = (e: Expr) => e.op === I32_CONST || e.op === I64_CONST;
-const constantOf = (e: Expr): bigint | undefined =>
+/** The value of an integer constant, as signed. */
+export const constantOf = (e: Expr): bigint | undefined =>
   isConstant(e) ? BigInt(e.immediate as number | bigint) : undefined;
 
 /**
@@ -41,7 +42,7 @@ export class FunctionBuilder implements FunctionRef {
   /** Offsets in `code` of conditional branches with a hint: true means likely taken. */
   readonly hints: [offset: number, likely: boolean][] = [];
   readonly localTypes: ValueType[] = [];
-  private readonly freeLocals: Record<ValueType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
+  protected readonly freeLocals: Record<ValueType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
   private scopeLocals: number[] | undefined;
   private depth = 0;
 
@@ -116,12 +117,16 @@ export class FunctionBuilder implements FunctionRef {
 
   private compare(name: keyof typeof COMPARE, a: Operand, b: Operand): Expr {
     const [left, right] = this.pair(a, b);
+    const folded = foldCompare(name, left, right);
+    if (folded !== undefined) return this.i32(folded);
     const op = COMPARE[name][TYPE_COLUMN[left.type]];
     assert(op, `${name} does not exist for ${left.type}`);
     return new Expr("i32", op, undefined, left, right);
   }
 
   private unary(name: keyof typeof UNARY, a: Expr): Expr {
+    const folded = foldExtension(name, a);
+    if (folded !== undefined) return this.of(a.type, folded);
     const op = UNARY[name][TYPE_COLUMN[a.type]];
     assert(op, `${name} does not exist for ${a.type}`);
     return new Expr(a.type, op, undefined, a);
@@ -173,6 +178,8 @@ export class FunctionBuilder implements FunctionRef {
 
   /** 1 when zero, else 0 (i32). */
   eqz(a: Expr): Expr {
+    const known = constantOf(a);
+    if (known !== undefined) return this.i32(known === 0n ? 1 : 0);
     return new Expr("i32", a.type === "i64" ? 0x50 : 0x45, undefined, a);
   }
 
@@ -220,7 +227,7 @@ export class FunctionBuilder implements FunctionRef {
 
   // --- locals ---------------------------------------------------------------------------------------------------
 
-  private allocate(type: ValueType): number {
+  protected allocate(type: ValueType): number {
     const free = this.freeLocals[type].pop();
     const index = free ?? this.type.params.length + this.localTypes.push(type) - 1;
     this.scopeLocals?.push(index);
@@ -245,7 +252,7 @@ export class FunctionBuilder implements FunctionRef {
     return this.capture(value);
   }
 
-  private capture(value: Expr): Expr {
+  protected capture(value: Expr): Expr {
     this.emit(value);
     return this.fromStack(value.type);
   }
@@ -344,6 +351,11 @@ export class FunctionBuilder implements FunctionRef {
   /** `likely: false` moves the then-part out of the hot path. */
   if(condition: Expr, then: () => void, otherwise?: () => void, likely?: boolean): void {
     this.emit(condition);
+    this.branches(then, otherwise, likely);
+  }
+
+  /** An `if` whose condition is on the stack already. */
+  protected branches(then: () => void, otherwise?: () => void, likely?: boolean): void {
     this.hint(likely);
     this.code.append([0x04, 0x40]);
     this.depth++;
@@ -454,7 +466,7 @@ export class FunctionBuilder implements FunctionRef {
 
   // --- writing --------------------------------------------------------------------------------------------------
 
-  private emit(e: Expr): void {
+  protected emit(e: Expr): void {
     if (e.a !== undefined) this.emit(e.a);
     if (e.b !== undefined) this.emit(e.b);
     if (e.c !== undefined) this.emit(e.c);
@@ -518,7 +530,10 @@ function foldBinary(name: keyof typeof BINARY, left: Expr, right: Expr): Expr | 
   const bits = left.type === "i32" ? 32 : 64;
   const b = constantOf(right);
   if (b === undefined) return undefined;
-  const neutral = b === 0n && ["add", "sub", "or", "xor", "shl", "shrS", "shrU", "rotl", "rotr"].includes(name);
+  const neutral =
+    (b === 0n && ["add", "sub", "or", "xor", "shl", "shrS", "shrU", "rotl", "rotr"].includes(name)) ||
+    (b === -1n && name === "and") ||
+    (b === 1n && name === "mul");
   if (neutral) return left;
   const a = constantOf(left);
   if (a === undefined) return undefined;
@@ -557,4 +572,46 @@ function foldBinary(name: keyof typeof BINARY, left: Expr, right: Expr): Expr | 
   }
   value = BigInt.asIntN(bits, value);
   return bits === 32 ? new Expr("i32", I32_CONST, Number(value)) : new Expr("i64", I64_CONST, value);
+}
+
+function foldCompare(name: keyof typeof COMPARE, left: Expr, right: Expr): number | undefined {
+  const [a, b] = [constantOf(left), constantOf(right)];
+  if (a === undefined || b === undefined) return undefined;
+  const bits = left.type === "i32" ? 32 : 64;
+  const [x, y] = name.endsWith("U") ? [BigInt.asUintN(bits, a), BigInt.asUintN(bits, b)] : [a, b];
+  switch (name) {
+    case "eq":
+      return Number(x === y);
+    case "ne":
+      return Number(x !== y);
+    case "ltS":
+    case "ltU":
+      return Number(x < y);
+    case "gtS":
+    case "gtU":
+      return Number(x > y);
+    case "leS":
+    case "leU":
+      return Number(x <= y);
+    case "geS":
+    case "geU":
+      return Number(x >= y);
+    default:
+      return undefined;
+  }
+}
+
+function foldExtension(name: keyof typeof UNARY, a: Expr): bigint | undefined {
+  const value = constantOf(a);
+  if (value === undefined) return undefined;
+  switch (name) {
+    case "extend8S":
+      return BigInt.asIntN(8, value);
+    case "extend16S":
+      return BigInt.asIntN(16, value);
+    case "extend32S":
+      return BigInt.asIntN(32, value);
+    default:
+      return undefined;
+  }
 }
