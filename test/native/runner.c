@@ -92,11 +92,12 @@ __asm__(
     "  iretq\n"
     "leave_case:\n"
     "  mov host_sp(%rip), %rsp\n"
+    "  push $0x202; popfq\n"
     "  pop %r15; pop %r14; pop %r13; pop %r12; pop %rbx; pop %rbp\n"
     "  ret\n"
-    /* The case's FS base, AC and NT are still in force when the kernel enters the handler. */
+    /* The case's FS base and AC are still in force in a handler. ID and NT must stay: sigreturn does not restore them. */
     "signal_stub:\n"
-    "  push $0x202; popfq\n"
+    "  pushfq; andl $~0x40000, (%rsp); popfq\n"
     "  rdfsbase %rax; push %rax\n"
     "  mov host_fs(%rip), %rax; wrfsbase %rax\n"
     "  call on_signal\n"
@@ -149,11 +150,12 @@ __asm__(
     "  ljmp *%cs:entry + 168\n"
     "leave_case:\n"
     "  mov host_sp, %esp\n"
+    "  push $0x202; popf\n"
     "  pop %edi; pop %esi; pop %ebx; pop %ebp\n"
     "  ret\n"
     /* The kernel reloads DS, ES, SS and CS for a handler, but leaves FS and GS (our TLS). */
     "signal_stub:\n"
-    "  push $0x202; popf\n"
+    "  pushf; andl $~0x40000, (%esp); popf\n"
     "  mov 4(%esp), %eax; mov 8(%esp), %edx; mov 12(%esp), %ecx\n"
     "  push %gs; mov host_gs, %gs\n"
     "  sub $12, %esp\n"
