@@ -68,13 +68,5 @@ export function describeLinux({ kernel, initramfs, name }: LinuxGuest): void {
       expect(new Set(ranges.map((range) => range.context)).size).toBeGreaterThan(1);
       expect(unclaimed.length).toBeGreaterThan(0); // it probes for what a PC may have
     });
-
-    it("runs a command from its command line, without a terminal", async () => {
-      const append = 'console=ttyS0 quiet portico.run="cat /proc/uptime; nproc"';
-      guest = GuestProcess.portico(...image, "--append", append, "--memory", "128");
-      guest.endInput();
-      expect(await guest.exit(BOOT_MS)).toBe(0);
-      expect(guest.output).toMatch(/Portico guest runs: .*\n\d+\.\d\d \d+\.\d\d\n1\nPortico guest done: 0\n/);
-    });
   });
 }
