@@ -73,8 +73,8 @@ export class SoftwareVcpu implements CpuPins {
   private readonly fetchBuffer: Uint8Array;
   /** An interruption whose delivery waits for a ring-3 access. */
   private delivering: Interruption | undefined;
-  /** Something asked to leave the run loop; a reserve of budget is then not given back. */
-  private attention = false;
+  /** Budget that a single step has put aside; part of the slice as much as the budget is. */
+  private reserve = 0;
 
   constructor(memory: GuestMemory, io: IoClient, board: VcpuBoard, index = 0) {
     const { interpreter, softfloat, lengths } = loadModules();
@@ -141,7 +141,6 @@ export class SoftwareVcpu implements CpuPins {
 
   /** Leaves the run loop at the next instruction boundary. Time does not change: only the grant shrinks. */
   requestExit(): void {
-    this.attention = true;
     this.limitBudget(0);
   }
 
@@ -149,6 +148,7 @@ export class SoftwareVcpu implements CpuPins {
   limitBudget(instructions: number): number {
     const { data } = this.state;
     const budget = data.getInt32(CLOCK.budget, true);
+    this.reserve = Math.min(this.reserve, Math.max(0, instructions - budget));
     const cut = budget - instructions;
     if (cut <= 0) return 0;
     data.setInt32(CLOCK.budget, instructions, true);
@@ -162,7 +162,6 @@ export class SoftwareVcpu implements CpuPins {
   run(): VcpuExit {
     const { state } = this;
     for (;;) {
-      this.attention = false;
       const waiting = this.finishPending();
       if (waiting !== undefined) return waiting;
       const activity = state.u32(CPU.activity);
@@ -246,6 +245,8 @@ export class SoftwareVcpu implements CpuPins {
       case STOP.fault: {
         const vector = state.u32(CPU.vector);
         const errorCode = state.u32(CPU.errorCode) | 0;
+        // The instruction is over: what it had read from devices is not what its handler will read.
+        this.io.clearJournal();
         if (this.onException?.(vector, errorCode)) return { reason: "exception", vector, errorCode };
         // What a faulting instruction had matched is dropped with it.
         state.setU32(CPU.pendingDebug, 0);
@@ -281,10 +282,10 @@ export class SoftwareVcpu implements CpuPins {
       }
     }
     state.setU32(CPU.interruptShadow, 0);
-    const reserve = this.limitBudget(1);
+    this.reserve = this.limitBudget(1);
     this.context.interrupted = false;
     const stop = this.enter();
-    if (!this.attention) this.giveBack(reserve);
+    this.giveBack();
     if (stop === STOP.fault || stop === STOP.wait) {
       if (stop === STOP.wait) state.setU32(CPU.interruptShadow, shadow);
       return this.handle(stop);
@@ -298,8 +299,10 @@ export class SoftwareVcpu implements CpuPins {
     return this.handle(stop);
   }
 
-  private giveBack(reserve: number): void {
+  private giveBack(): void {
     const { data } = this.state;
+    const { reserve } = this;
+    this.reserve = 0;
     data.setInt32(CLOCK.budget, data.getInt32(CLOCK.budget, true) + reserve, true);
     data.setInt32(CLOCK.sliceBudget, data.getInt32(CLOCK.sliceBudget, true) + reserve, true);
   }

@@ -171,9 +171,23 @@ export const CPU = {
   /** i64 linear address, i32 size of a read-modify-write in the scratch slot. */
   modifyLinear: 1728,
   modifySize: 1736,
+  /** i32: page of the last start-up IPI. */
+  startupPage: 1740,
+  /** 4 × i64: the top entries that PAE paging keeps since CR3 was loaded. */
+  pdpte: 1744,
   /** End of what a snapshot stores. */
   size: 2048,
 } as const;
+
+/** Parts of the block that mean nothing between instructions, or are derived anew: [from, to). */
+export const CPU_TRANSIENT: readonly (readonly [number, number])[] = [
+  [CPU.ripBias, CPU.windowLength + 4],
+  [CPU.startPc, CPU.initialPrefixes],
+  [CPU.stop, CPU.mode],
+  [CPU.args, CPU.segments],
+  [CPU.tlbFills, CPU.flatSegments],
+  [CPU.scratch, CPU.startupPage],
+];
 
 /** Prefix state of one instruction, as the interpreter carries it (`px`). */
 export const PX = {

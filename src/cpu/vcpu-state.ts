@@ -1,5 +1,6 @@
+import { PorticoError } from "../errors.ts";
 import { VCPU_BASE, VCPU_SIZE } from "../memory/layout.ts";
-import { ARITHMETIC_FLAGS, ATTR, CPU, FLAG, MODE, PX, SEG, SS, STOP, VECTOR } from "./state.ts";
+import { ARITHMETIC_FLAGS, ATTR, CPU, CPU_TRANSIENT, FLAG, MODE, PX, SEG, SS, STOP, VECTOR } from "./state.ts";
 
 /** Thrown by slow paths to leave an instruction once `CPU.stop` is set; caught where generated code called in. */
 export const ABANDON = { abandon: true } as const;
@@ -20,6 +21,21 @@ export class VcpuState {
     this.base = VCPU_BASE + index * VCPU_SIZE;
     this.data = new DataView(memory.buffer);
     this.bytes = new Uint8Array(memory.buffer);
+  }
+
+  /** The block as data: equal for equal architectural states. */
+  save(): Uint8Array {
+    const saved = this.bytes.slice(this.base, this.base + CPU.size);
+    for (const [from, to] of CPU_TRANSIENT) saved.fill(0, from, to);
+    return saved;
+  }
+
+  /** What is derived from it is the engine's to rebuild. Throws `PorticoError` `SNAPSHOT_INVALID`. */
+  load(saved: Uint8Array): void {
+    if (saved.length !== CPU.size) {
+      throw new PorticoError("SNAPSHOT_INVALID", `a vCPU of ${saved.length} bytes: this Portico saves ${CPU.size}`);
+    }
+    this.bytes.set(saved, this.base);
   }
 
   u32(offset: number): number {

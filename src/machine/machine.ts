@@ -1,5 +1,4 @@
-import { SoftwareVcpu } from "../cpu/engine.ts";
-import { CPU } from "../cpu/state.ts";
+import { SoftwareVcpu, type VcpuExit } from "../cpu/engine.ts";
 import { DeviceSet } from "../device/device-set.ts";
 import { InterruptLines } from "../device/interrupt-lines.ts";
 import { PciBus } from "../device/pci/bus.ts";
@@ -10,10 +9,12 @@ import { PorticoError } from "../errors.ts";
 import { createIoClient, type IoStatistics, MmioSpace, PortSpace, statistics, type VcpuIo } from "../io/index.ts";
 import { GuestMemory } from "../memory/guest-memory.ts";
 import { RAM_MAX } from "../memory/layout.ts";
+import type { SavedMap } from "../memory/snapshot.ts";
 import { describePlatform } from "./acpi/description.ts";
 import { placeAcpiTables } from "./acpi/place.ts";
+import type { BootOptions } from "./boot/boot-options.ts";
 import { detectImage } from "./boot/detect.ts";
-import { type LinuxProtocol, loadLinux } from "./boot/linux.ts";
+import { loadLinux } from "./boot/linux.ts";
 import { loadMultiboot } from "./boot/multiboot.ts";
 import { resetState, type StartState } from "./boot/start-state.ts";
 import { type ClockMode, MachineClock } from "./clock.ts";
@@ -21,9 +22,13 @@ import { applyStartState } from "./firmware.ts";
 import { HostLoop } from "./host-loop.ts";
 import { buildPc, GSI_COUNT, type Pc } from "./pc.ts";
 import { ELCR, PCI_INTERRUPTS, PORTS } from "./platform.ts";
-import type { MachineSnapshot } from "./snapshot.ts";
+import { checkSnapshot, type MachineSnapshot, SNAPSHOT_VERSION } from "./snapshot.ts";
+
+export type { BootOptions };
 
 const MIB = 2 ** 20;
+/** RAM is hashed in blocks of this size: hosts limit what they hash at once. */
+const HASH_BLOCK = 256 * MIB;
 
 export interface MachineOptions {
   /** RAM in MiB, 1 to 3584. Default 256. */
@@ -37,18 +42,6 @@ export interface MachineOptions {
   readonly epochNs?: bigint;
   /** fw_cfg files by name. */
   readonly files?: Readonly<Record<string, Uint8Array>>;
-}
-
-/** What to boot; `commandLine` goes to Linux as it is, to a Multiboot kernel after its name. */
-export interface BootOptions {
-  /** A bzImage, a Multiboot kernel or a ROM image; recognised by content. */
-  readonly image: Uint8Array;
-  readonly initrd?: Uint8Array | undefined;
-  readonly commandLine?: string | undefined;
-  /** First word of a Multiboot command line. */
-  readonly name?: string | undefined;
-  /** Linux only: default 64-bit when the kernel has that entry. */
-  readonly protocol?: LinuxProtocol | undefined;
 }
 
 export interface MachineEnd {
@@ -88,10 +81,18 @@ export class Machine {
   private booted: BootOptions | undefined;
   private end: MachineEnd | undefined;
   private resetRequested = false;
+  /** Why the machine cannot go on; a ring-3 handler failed. */
   private failure: unknown;
   private running = false;
   private disposed = false;
+  /** The vCPU is executing: nobody may look at its state or change it. */
+  private inSlice = false;
+  /** A ring-3 access is pending. */
   private waiting = false;
+  /** The vCPU has abandoned an operation, which its next slice starts again from the journal. */
+  private interrupted = false;
+  /** Who waits for a moment at which the state is whole. */
+  private readonly snapshots: { resolve(saved: MachineSnapshot): void; reject(error: unknown): void }[] = [];
   private readonly output: number[] = [];
   private outputListener: (bytes: Uint8Array) => void = () => {};
   /** Host input that waits for a slice to end: on the instruction clock it enters only at known instruction counts. */
@@ -168,10 +169,7 @@ export class Machine {
     return {
       powerOff: () => this.finish({ reason: "poweroff", status: 0 }),
       exit: (status) => this.finish({ reason: "debug-exit", status }),
-      reset: () => {
-        this.resetRequested = true;
-        this.vcpu.requestExit();
-      },
+      reset: () => this.reset(),
       setA20: (enabled) => this.memory.setA20(enabled),
       get a20() {
         return machine.memory.a20;
@@ -231,36 +229,49 @@ export class Machine {
   // --- running --------------------------------------------------------------------------------------------------
 
   /**
-   * Runs until the guest powers off or exits, or `stop`. Rejects with `DeviceError` when a ring-3 handler failed.
+   * Runs until the guest powers off or exits, or `stop`. Rejects with `DeviceError` when a ring-3 handler failed, and
+   * with `PorticoError` `MACHINE_RUNNING` or `MACHINE_DISPOSED`.
    */
   async run(): Promise<MachineEnd> {
     if (this.running)
       throw new PorticoError("MACHINE_RUNNING", "the machine is running already: await the first run()");
+    this.checkAlive();
     this.running = true;
     this.end = undefined;
+    this.failure = undefined;
     try {
-      while (this.end === undefined && !this.disposed) {
+      while (this.end === undefined) {
         const pause = this.slice();
         this.flushOutput();
+        this.serveSnapshots();
         if (this.end !== undefined) break;
-        if (pause === undefined) await this.loop.breathe();
-        else await pause;
+        if (pause === undefined) {
+          await this.loop.breathe();
+        } else {
+          await this.loop.sleep(pause);
+          this.clock.readHost();
+        }
         if (this.failure !== undefined) throw this.failure;
       }
       return this.end ?? { reason: "stopped", status: 0 };
     } finally {
-      this.flushOutput();
       this.running = false;
+      this.flushOutput();
+      const stopped = new PorticoError("MACHINE_WAITING", "the machine stopped in the middle of an instruction");
+      for (const { reject } of this.snapshots.splice(0)) reject(stopped);
     }
   }
 
   /**
    * Runs until `retired` instructions have retired in all, without looking at the host: for tests and tools. Only on the
-   * instruction clock. Returns false when the machine ended or waits for the host before.
+   * instruction clock. Returns false when the machine ended before, or has nothing to do until the host acts: `ready`
+   * says when a ring-3 access has settled.
    */
   runUntil(retired: number): boolean {
+    this.checkAlive();
     while (this.end === undefined && this.clock.retired < retired) {
-      if (this.slice(retired - this.clock.retired) !== undefined) {
+      const pause = this.slice(retired - this.clock.retired);
+      if (pause !== undefined) {
         this.flushOutput();
         return false;
       }
@@ -269,63 +280,82 @@ export class Machine {
     return this.end === undefined;
   }
 
+  /** Settles when no ring-3 access is pending. Rejects with `DeviceError` when its handler failed. */
+  async ready(): Promise<void> {
+    while (this.waiting && !this.disposed) await this.loop.sleep(Number.POSITIVE_INFINITY);
+    const { failure } = this;
+    this.failure = undefined;
+    if (failure !== undefined) throw failure;
+  }
+
   get ended(): MachineEnd | undefined {
     return this.end;
   }
 
-  /** One slice. A promise: there is nothing to run before it settles. */
-  private slice(limit = Number.POSITIVE_INFINITY): Promise<void> | undefined {
-    if (this.waiting) return this.loop.sleep(Number.POSITIVE_INFINITY);
+  private checkAlive(): void {
+    if (this.disposed) throw new PorticoError("MACHINE_DISPOSED", "this machine was disposed: create another one");
+  }
+
+  /** One slice. A number: there is nothing to run for so many ms, or until the loop is woken. */
+  private slice(limit = Number.POSITIVE_INFINITY): number | undefined {
+    if (this.resetRequested && !this.io.commitPending) this.resetNow();
+    if (this.waiting) return Number.POSITIVE_INFINITY;
     for (const input of this.inputs.splice(0)) input();
     const { clock, timers } = this;
     timers.fireDue(clock.now());
+    if (this.resetRequested || this.end !== undefined) return undefined;
     clock.beginSlice(Math.min(timers.nextDeadline, clock.now() + limit));
-    const exit = this.vcpu.run();
-    clock.endSlice();
-    if (this.resetRequested) {
-      this.reset();
-      return undefined;
+    this.inSlice = true;
+    let exit: VcpuExit;
+    try {
+      exit = this.vcpu.run();
+    } finally {
+      this.inSlice = false;
+      clock.endSlice();
+      if (this.disposed) this.close();
     }
+    this.interrupted = exit.reason === "wait";
     switch (exit.reason) {
       case "shutdown":
         this.events.tripleFaults++;
-        this.reset();
+        this.resetNow();
         return undefined;
       case "wait":
-        return this.waitFor(exit.until);
+        this.waitFor(exit.until);
+        return this.resetRequested ? undefined : Number.POSITIVE_INFINITY;
       case "halt":
-        return this.idle(limit);
+        return this.resetRequested ? undefined : this.idle(limit);
       default:
         return undefined;
     }
   }
 
-  private idle(limit: number): Promise<void> | undefined {
+  /** ms to the next deadline; `undefined` when it is there. */
+  private idle(limit: number): number | undefined {
     const { clock, timers } = this;
     const deadline = timers.nextDeadline;
     if (clock.mode === "instructions" && deadline !== Number.POSITIVE_INFINITY) {
       clock.advanceTo(Math.min(deadline, clock.now() + limit));
       return undefined;
     }
-    if (this.inputs.length > 0 || this.end !== undefined) return undefined;
-    const delay = deadline === Number.POSITIVE_INFINITY ? deadline : clock.hostDelay(deadline);
-    if (delay <= 0) {
-      clock.readHost();
-      return undefined;
-    }
-    return this.loop.sleep(delay).then(() => clock.readHost());
+    if (this.inputs.length > 0) return undefined;
+    if (deadline === Number.POSITIVE_INFINITY) return deadline;
+    const delay = clock.hostDelay(deadline);
+    if (delay > 0) return delay;
+    clock.readHost();
+    return undefined;
   }
 
-  private async waitFor(until: Promise<void>): Promise<void> {
+  private waitFor(until: Promise<void>): void {
     this.waiting = true;
-    try {
-      await Promise.race([until, this.loop.closed]);
-    } catch (error) {
-      this.failure = error;
-    } finally {
+    const settled = () => {
       this.waiting = false;
-    }
-    this.clock.readHost();
+      this.loop.wake();
+    };
+    until.then(settled, (failure) => {
+      this.failure = failure;
+      settled();
+    });
   }
 
   /** Ends `run` after the current slice. */
@@ -345,9 +375,19 @@ export class Machine {
     this.loop.wake();
   }
 
-  /** As the reset button: devices and vCPU; a machine that was booted without firmware loads its image again. */
+  /**
+   * As the reset button: devices and vCPU; a machine that was booted without firmware loads its image again. Happens
+   * before the next instruction; a write that ring 3 has been promised comes first.
+   */
   reset(): void {
+    this.resetRequested = true;
+    this.vcpu.requestExit();
+    this.loop.wake();
+  }
+
+  private resetNow(): void {
     this.resetRequested = false;
+    this.interrupted = false;
     this.events.resets++;
     this.memory.setA20(true);
     this.io.clearJournal();
@@ -376,52 +416,102 @@ export class Machine {
   }
 
   /**
-   * The whole state as data. Not while a ring-3 access waits (`PorticoError` `MACHINE_WAITING`). Translations cached in
-   * TLBs are dropped, so that this machine and one that loads the snapshot continue alike.
+   * The whole state as data. `PorticoError` `MACHINE_WAITING` while an instruction is in progress (a ring-3 access waits,
+   * or a device calls this): `snapshot` waits for its end. Translations cached in TLBs are dropped, so that this machine
+   * and one that loads the snapshot continue alike.
    */
   save(): MachineSnapshot {
-    if (this.waiting) throw new PorticoError("MACHINE_WAITING", "a ring-3 access is pending: save when it has settled");
+    this.checkAlive();
+    if (!this.isWhole)
+      throw new PorticoError(
+        "MACHINE_WAITING",
+        "an instruction is in progress: use snapshot(), which waits for its end",
+      );
     this.flushOutput();
     this.vcpu.stateChanged();
     return {
-      version: 1,
+      version: SNAPSHOT_VERSION,
       clockMode: this.clock.mode,
       clock: this.clock.save(),
-      cpu: this.vcpu.state.bytes.slice(this.vcpu.state.base, this.vcpu.state.base + CPU.size),
+      cpu: this.vcpu.state.save(),
       memory: this.memory.save(),
       devices: this.devices.save(),
+      ...(this.booted && { boot: this.booted }),
     };
   }
 
-  /** Throws `PorticoError` when the snapshot does not fit this machine; nothing has changed then. */
+  /** As `save`, at the next moment at which no instruction is in progress; for a machine that runs meanwhile. */
+  async snapshot(): Promise<MachineSnapshot> {
+    if (this.isWhole || !this.running) return this.save();
+    return new Promise((resolve, reject) => this.snapshots.push({ resolve, reject }));
+  }
+
+  private get isWhole(): boolean {
+    return !this.inSlice && !this.interrupted && !this.waiting && !this.io.commitPending;
+  }
+
+  private serveSnapshots(): void {
+    if (this.snapshots.length === 0 || !this.isWhole) return;
+    const saved = this.save();
+    for (const { resolve } of this.snapshots.splice(0)) resolve(saved);
+  }
+
+  /**
+   * Goes on from a snapshot, also one of another process. The machine must have the same RAM and devices: else
+   * `PorticoError` `SNAPSHOT_MISMATCH`, or `SNAPSHOT_INVALID` for data that no machine saved; nothing has changed then.
+   */
   restore(snapshot: MachineSnapshot): void {
-    if (snapshot.version !== 1) {
-      throw new PorticoError("SNAPSHOT_MISMATCH", `snapshot version ${snapshot.version}: this Portico reads version 1`);
+    this.checkAlive();
+    if (this.inSlice) throw new PorticoError("MACHINE_WAITING", "restore between slices, not from within a device");
+    checkSnapshot(snapshot);
+    this.memory.check(snapshot.memory);
+    const before = { map: this.memory.saveMap(), clock: this.clock.save(), cpu: this.vcpu.state.save() };
+    const devices = this.devices.save();
+    try {
+      this.restoreParts(snapshot.memory, snapshot.clock, snapshot.cpu, snapshot.devices);
+    } catch (error) {
+      this.restoreParts(before.map, before.clock, before.cpu, devices);
+      this.vcpu.stateChanged();
+      if (error instanceof PorticoError) throw error;
+      throw new PorticoError("SNAPSHOT_INVALID", `the snapshot holds what no device saved: ${error}`, { cause: error });
     }
-    this.memory.load(snapshot.memory);
-    this.clock.load(snapshot.clock);
-    this.vcpu.state.bytes.set(snapshot.cpu, this.vcpu.state.base);
-    this.devices.load(snapshot.devices);
+    this.memory.loadContents(snapshot.memory);
+    this.booted = snapshot.boot;
+    this.interrupted = false;
+    this.resetRequested = false;
+    this.inputs.length = 0;
+    this.io.clearJournal();
     this.vcpu.stateChanged();
+  }
+
+  private restoreParts(
+    map: SavedMap,
+    clock: MachineSnapshot["clock"],
+    cpu: Uint8Array,
+    devices: MachineSnapshot["devices"],
+  ): void {
+    this.memory.loadMap(map);
+    this.clock.load(clock);
+    this.vcpu.state.load(cpu);
+    this.devices.load(devices);
   }
 
   /** SHA-256 of memory, vCPU, devices and time, as hexadecimal digits. Equal states have equal hashes. */
   async stateHash(): Promise<string> {
-    const { cpu, devices, clock } = this.save();
-    const { layout, bytes } = this.memory;
-    const digest = async (data: Uint8Array) =>
-      new Uint8Array(await crypto.subtle.digest("SHA-256", data as Uint8Array<ArrayBuffer>));
+    const { bytes, layout } = this.memory;
+    const { memory, cpu, clock, devices } = this.save();
     const text = new TextEncoder().encode(
-      JSON.stringify([devices, clock], (_, value) =>
+      JSON.stringify([memory.map, memory.a20, devices, clock], (_, value) =>
         value instanceof Uint8Array ? [...value] : typeof value === "bigint" ? `${value}` : value,
       ),
     );
-    const parts = [
-      await digest(bytes.subarray(layout.ram, layout.ram + layout.ramBytes)),
-      await digest(cpu),
-      await digest(text),
-    ];
-    const all = await digest(Uint8Array.from(parts.flatMap((part) => [...part])));
+    const parts = [text, cpu, memory.extra.contents];
+    for (let at = layout.ram, end = at + layout.ramBytes; at < end; at += HASH_BLOCK) {
+      parts.push(bytes.subarray(at, Math.min(at + HASH_BLOCK, end)));
+    }
+    // All digests begin before the first is awaited: the machine may run on meanwhile.
+    const digests = await Promise.all(parts.map((part) => sha256(part)));
+    const all = await sha256(Uint8Array.from(digests.flatMap((digest) => [...digest])));
     return [...all].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   }
 
@@ -430,10 +520,20 @@ export class Machine {
     if (this.disposed) return;
     this.disposed = true;
     this.finish({ reason: "stopped", status: 0 });
+    if (!this.inSlice) this.close();
+  }
+
+  private close(): void {
+    // What a ring-3 handler still answers concerns nobody.
+    this.io.clearJournal();
     this.devices.dispose();
-    this.loop.close();
+    this.inputs.length = 0;
+    this.loop.wake();
   }
 }
+
+const sha256 = async (data: Uint8Array) =>
+  new Uint8Array(await crypto.subtle.digest("SHA-256", data as Uint8Array<ArrayBuffer>));
 
 /** A machine with its devices, not yet booted. */
 export function createMachine(options: MachineOptions = {}): Machine {

@@ -1,68 +1,119 @@
 import type { SavedDevice } from "../device/device-set.ts";
 import { PorticoError } from "../errors.ts";
 import type { MemorySnapshot } from "../memory/snapshot.ts";
+import type { BootOptions } from "./boot/boot-options.ts";
 import type { ClockMode } from "./clock.ts";
+import { crc32 } from "./crc32.ts";
+
+export const SNAPSHOT_VERSION = 1;
 
 /** A machine's whole state as data. */
 export interface MachineSnapshot {
-  readonly version: 1;
+  readonly version: typeof SNAPSHOT_VERSION;
   readonly clockMode: ClockMode;
   readonly clock: { readonly now: number; readonly retired: number };
   /** The vCPU block. */
   readonly cpu: Uint8Array;
   readonly memory: MemorySnapshot;
   readonly devices: Readonly<Record<string, SavedDevice>>;
+  /** What a reset loads again. */
+  readonly boot?: BootOptions;
 }
 
-const MAGIC = "PORTICO1";
+/** File header: magic, format version (u32), CRC-32 of what follows the header (u32), its bytes (f64), bytes of JSON (u32). */
+const MAGIC = "PORTICO\0";
+const HEADER = { version: 8, crc: 12, bytes: 16, text: 24, size: 32 } as const;
+
+/** Kinds of byte arrays, by their names in the file. */
+const ARRAYS = { bytes: Uint8Array, words: Uint32Array } as const;
 
 /**
- * A snapshot as one file: the magic, the length of a JSON text, the text, and the byte arrays that it refers to by
- * position and length.
+ * A snapshot as one file: the header, a JSON text, and the arrays that the text refers to by kind, position and length
+ * (both in bytes).
  */
 export function encodeSnapshot(snapshot: MachineSnapshot): Uint8Array {
   const blobs: Uint8Array[] = [];
   let offset = 0;
   const json = JSON.stringify(snapshot, (_, value) => {
-    if (value instanceof Uint8Array) {
-      blobs.push(value);
-      offset += value.length;
-      return { $bytes: [offset - value.length, value.length] };
+    for (const [kind, array] of Object.entries(ARRAYS)) {
+      if (!(value instanceof array)) continue;
+      blobs.push(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
+      offset += value.byteLength;
+      return { $array: kind, at: offset - value.byteLength, length: value.byteLength };
     }
     if (typeof value === "bigint") return { $bigint: `${value}` };
     return value;
   });
   const text = new TextEncoder().encode(json);
-  const file = new Uint8Array(16 + text.length + offset);
-  file.set(new TextEncoder().encode(MAGIC));
-  new DataView(file.buffer).setUint32(8, text.length, true);
-  file.set(text, 16);
-  let at = 16 + text.length;
+  const file = new Uint8Array(HEADER.size + text.length + offset);
+  file.set(text, HEADER.size);
+  let at = HEADER.size + text.length;
   for (const blob of blobs) {
     file.set(blob, at);
     at += blob.length;
   }
+  file.set(new TextEncoder().encode(MAGIC));
+  const body = file.subarray(HEADER.size);
+  const header = new DataView(file.buffer);
+  header.setUint32(HEADER.version, SNAPSHOT_VERSION, true);
+  header.setUint32(HEADER.crc, crc32(body), true);
+  header.setFloat64(HEADER.bytes, body.length, true);
+  header.setUint32(HEADER.text, text.length, true);
   return file;
 }
 
-/** Throws `PorticoError` `SNAPSHOT_INVALID`. */
+function invalid(what: string): PorticoError {
+  return new PorticoError("SNAPSHOT_INVALID", `${what}: give a file that Portico saved`);
+}
+
+/** Throws `PorticoError` `SNAPSHOT_INVALID`, or `SNAPSHOT_MISMATCH` for another version's format. */
 export function decodeSnapshot(file: Uint8Array): MachineSnapshot {
-  const bad = (what: string): never => {
-    throw new PorticoError("SNAPSHOT_INVALID", `${what}: give a file that Portico saved`);
-  };
-  if (file.length < 16 || new TextDecoder().decode(file.subarray(0, 8)) !== MAGIC) bad("not a snapshot");
-  const length = new DataView(file.buffer, file.byteOffset).getUint32(8, true);
-  const base = 16 + length;
-  if (base > file.length) bad("the snapshot is truncated");
-  return JSON.parse(new TextDecoder().decode(file.subarray(16, base)), (_, value) => {
-    if (value !== null && typeof value === "object") {
-      if (Array.isArray(value.$bytes)) {
-        const [start, size] = value.$bytes as [number, number];
-        if (base + start + size > file.length) bad("the snapshot is truncated");
-        return file.slice(base + start, base + start + size);
-      }
-      if (typeof value.$bigint === "string") return BigInt(value.$bigint);
-    }
-    return value;
-  }) as MachineSnapshot;
+  if (new TextDecoder("latin1").decode(file.subarray(0, MAGIC.length)) !== MAGIC) throw invalid("not a snapshot");
+  if (file.length < HEADER.size) throw invalid("the snapshot is truncated");
+  const header = new DataView(file.buffer, file.byteOffset, HEADER.size);
+  checkVersion(header.getUint32(HEADER.version, true));
+  const body = file.subarray(HEADER.size);
+  const bytes = header.getFloat64(HEADER.bytes, true);
+  if (body.length < bytes) throw invalid(`the snapshot is truncated: ${body.length} of ${bytes} bytes are there`);
+  if (body.length > bytes || crc32(body) !== header.getUint32(HEADER.crc, true))
+    throw invalid("the snapshot is damaged");
+  const textLength = header.getUint32(HEADER.text, true);
+  const blobs = body.subarray(Math.min(textLength, body.length));
+  try {
+    return JSON.parse(new TextDecoder().decode(body.subarray(0, textLength)), (_, value) => revive(value, blobs));
+  } catch (cause) {
+    if (cause instanceof SyntaxError) throw invalid("the snapshot is damaged");
+    throw cause;
+  }
+}
+
+function revive(value: unknown, blobs: Uint8Array): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  if ("$bigint" in value) return BigInt(`${value.$bigint}`);
+  if (!("$array" in value)) return value;
+  const { $array, at, length } = value as unknown as { $array: keyof typeof ARRAYS; at: number; length: number };
+  if (!Object.hasOwn(ARRAYS, $array) || !(at >= 0 && length >= 0 && at + length <= blobs.length)) {
+    throw invalid("the snapshot is damaged");
+  }
+  const bytes = blobs.slice(at, at + length);
+  return $array === "bytes" ? bytes : new ARRAYS[$array](bytes.buffer, 0, Math.floor(length / 4));
+}
+
+/** Whether the object has a snapshot's shape at all; what its parts hold is theirs to check. */
+export function checkSnapshot(snapshot: MachineSnapshot): void {
+  if (typeof snapshot !== "object" || snapshot === null) throw invalid("not a snapshot");
+  checkVersion(snapshot.version);
+  const { clock, cpu, memory, devices } = snapshot;
+  const isRecord = (value: unknown) => typeof value === "object" && value !== null;
+  const isTime = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
+  const whole = isRecord(clock) && isTime(clock.now) && isTime(clock.retired) && cpu instanceof Uint8Array;
+  if (!whole || !isRecord(memory) || !isRecord(devices)) throw invalid("parts of the snapshot are missing");
+}
+
+function checkVersion(version: number): void {
+  if (version === SNAPSHOT_VERSION) return;
+  throw new PorticoError(
+    "SNAPSHOT_MISMATCH",
+    `snapshot version ${version}: this Portico reads version ${SNAPSHOT_VERSION}`,
+  );
 }

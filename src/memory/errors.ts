@@ -12,7 +12,9 @@ export type MemoryErrorCode =
   /** A mapping that is not made of whole pages below 4 GiB. */
   | "MEMORY_RANGE"
   /** A snapshot of a machine with other memory. */
-  | "SNAPSHOT_MISMATCH";
+  | "SNAPSHOT_MISMATCH"
+  /** A snapshot that no machine saved. */
+  | "SNAPSHOT_INVALID";
 
 /** A user's mistake with guest memory. */
 export class MemoryError extends PorticoError {

@@ -10,7 +10,7 @@
 import { hex, MemoryError } from "./errors.ts";
 import { type Layout, PAGE_FLAG, PAGE_SHIFT, PAGE_SIZE, planLayout, RAM_MAX } from "./layout.ts";
 import { checkPages, FOUR_GIB, PAGE_ENTRY, PAGE_ENTRY_FLAGS, PageMap } from "./page-map.ts";
-import { type MemorySnapshot, packPages, unpackPages } from "./snapshot.ts";
+import { isMap, isPacked, type MemorySnapshot, packPages, type SavedMap, unpackPages } from "./snapshot.ts";
 
 /** The VGA window: never RAM. */
 export const VGA_WINDOW = { base: 0xa_0000, length: 0x2_0000 } as const;
@@ -351,36 +351,67 @@ export class GuestMemory {
     return {
       version: 1,
       ramBytes: this.layout.ramBytes,
-      a20: this.a20Enabled,
-      map: this.pages.save(this.layout),
-      extra: packPages(this.bytes.subarray(this.layout.extra, this.layout.extra + this.extraUsed)),
-      extraBytes: this.extraUsed,
-      ram: packPages(this.bytes.subarray(this.layout.ram, this.layout.ram + this.layout.ramBytes)),
+      ...this.saveMap(),
+      extra: packPages(this.extraArea),
+      ram: packPages(this.ramArea),
     };
+  }
+
+  /** What lies where, without contents. */
+  saveMap(): SavedMap {
+    return { a20: this.a20Enabled, map: this.pages.save(this.layout), extraBytes: this.extraUsed };
   }
 
   /**
    * Contents, mapping and A20 as they were saved; every RAM page becomes dirty, and listeners hear of every page flagged
-   * `code`. Throws `SNAPSHOT_MISMATCH` when RAM has another size or ROM does not fit.
+   * `code`. Throws as `check` does, before it changes anything.
    */
   load(snapshot: MemorySnapshot): void {
-    if (
-      snapshot.version !== 1 ||
-      snapshot.ramBytes !== this.layout.ramBytes ||
-      snapshot.extraBytes > this.layout.extraBytes
-    ) {
+    this.check(snapshot);
+    this.loadMap(snapshot);
+    this.loadContents(snapshot);
+  }
+
+  /**
+   * Throws `SNAPSHOT_MISMATCH` when RAM has another size or ROM does not fit, `SNAPSHOT_INVALID` when the data are not
+   * what `save` gives.
+   */
+  check(snapshot: MemorySnapshot): void {
+    const { ramBytes, extraBytes } = this.layout;
+    if (snapshot.version !== 1 || snapshot.ramBytes !== ramBytes || snapshot.extraBytes > extraBytes) {
       throw new MemoryError(
         "SNAPSHOT_MISMATCH",
-        `the snapshot (version ${snapshot.version}) holds ${snapshot.ramBytes / ONE_MIB} MiB of RAM and ${snapshot.extraBytes} bytes of ROM; this machine has ${this.layout.ramBytes / ONE_MIB} MiB and room for ${this.layout.extraBytes} bytes (version 1)`,
+        `the snapshot (version ${snapshot.version}) holds ${snapshot.ramBytes / ONE_MIB} MiB of RAM and ${snapshot.extraBytes} bytes of ROM; this machine has ${ramBytes / ONE_MIB} MiB and room for ${extraBytes} bytes (version 1)`,
       );
     }
-    this.extraUsed = snapshot.extraBytes;
-    unpackPages(snapshot.extra, this.bytes.subarray(this.layout.extra, this.layout.extra + this.extraUsed));
-    unpackPages(snapshot.ram, this.bytes.subarray(this.layout.ram, this.layout.ram + this.layout.ramBytes));
-    this.pages.load(snapshot.map, this.layout);
-    this.a20Enabled = snapshot.a20;
-    this.endWrite(0, this.layout.ramBytes);
+    const limits = { ram: ramBytes, extra: snapshot.extraBytes };
+    const isWhole = Number.isInteger(snapshot.extraBytes / PAGE_SIZE) && snapshot.extraBytes >= 0;
+    const packed = isPacked(snapshot.ram, limits.ram) && isPacked(snapshot.extra, limits.extra);
+    if (isWhole && packed && isMap(snapshot.map, limits)) return;
+    throw new MemoryError("SNAPSHOT_INVALID", "the snapshot's memory is not what Portico saves: give another snapshot");
+  }
+
+  /** The first half of `load`, after `check`: what lies where. */
+  loadMap({ map, a20, extraBytes }: SavedMap): void {
+    this.extraUsed = extraBytes;
+    this.pages.load(map, this.layout);
+    this.a20Enabled = a20;
     this.flushListeners();
+  }
+
+  /** The second half of `load`. */
+  loadContents({ ram, extra }: Pick<MemorySnapshot, "ram" | "extra">): void {
+    unpackPages(extra, this.extraArea);
+    unpackPages(ram, this.ramArea);
+    this.endWrite(0, this.layout.ramBytes);
+  }
+
+  private get ramArea(): Uint8Array {
+    return this.bytes.subarray(this.layout.ram, this.layout.ram + this.layout.ramBytes);
+  }
+
+  private get extraArea(): Uint8Array {
+    return this.bytes.subarray(this.layout.extra, this.layout.extra + this.extraUsed);
   }
 
   // ------------------------------------------------------------------------------------------------------------------

@@ -16,14 +16,38 @@ export interface PackedPages {
   readonly contents: Uint8Array;
 }
 
-export interface MemorySnapshot {
-  readonly version: 1;
-  readonly ramBytes: number;
+/** What lies where. */
+export interface SavedMap {
   readonly a20: boolean;
   readonly map: readonly MappedRun[];
+  /** Bytes of the area for ROM and device memory that are in use. */
   readonly extraBytes: number;
+}
+
+export interface MemorySnapshot extends SavedMap {
+  readonly version: 1;
+  readonly ramBytes: number;
   readonly extra: PackedPages;
   readonly ram: PackedPages;
+}
+
+/** Whether these are pages of an area of `bytes` bytes. */
+export function isPacked(packed: PackedPages, bytes: number): boolean {
+  const { numbers, contents } = packed ?? {};
+  if (!(numbers instanceof Uint32Array) || !(contents instanceof Uint8Array)) return false;
+  return contents.length === numbers.length * PAGE_SIZE && numbers.every((page) => (page + 1) * PAGE_SIZE <= bytes);
+}
+
+/** Whether these are runs of whole pages below 4 GiB within areas of the given sizes. */
+export function isMap(map: readonly MappedRun[], sizes: Readonly<Record<MappedRun["source"], number>>): boolean {
+  const isPages = (value: number) => Number.isInteger(value / PAGE_SIZE) && value >= 0;
+  return (
+    Array.isArray(map) &&
+    map.every(({ gpa, length, source, offset }: MappedRun) => {
+      const size = Object.hasOwn(sizes, source) ? sizes[source] : -1;
+      return isPages(gpa) && isPages(length) && isPages(offset) && gpa + length <= 2 ** 32 && offset + length <= size;
+    })
+  );
 }
 
 /** `area` starts at a multiple of 8 in its buffer and is made of whole pages. */

@@ -59,6 +59,7 @@ export class Mmu {
     this.io = io;
     this.breakpoints = breakpoints;
     this.walker = new PageWalker(memory);
+    this.paging.pdpte = new Uint32Array(memory.memory.buffer, cpu.base + CPU.pdpte, 8);
     this.scratch = memory.bytes.subarray(cpu.base + CPU.scratch, cpu.base + CPU.scratch + 64);
     const { tlb, tlbStride } = memory.layout;
     const base = tlb + index * tlbStride;
