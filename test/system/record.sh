@@ -8,6 +8,8 @@ trap 'rm -rf "$work"' EXIT
 
 head -c 512 /dev/zero >"$work/vga.rom"
 echo c >"$work/commands"
+# A reset of the machine goes back to the debugger.
+printf 'c\nc\nquit\n' >"$work/stdin"
 
 guests=("$@")
 if ((${#guests[@]} == 0)); then
@@ -34,7 +36,7 @@ clock: sync=none, time0=0
 log: $work/log
 panic: action=fatal
 END
-  timeout 60 bochs -q -f "$work/bochsrc" -rc "$work/commands" </dev/null >"$work/output" 2>/dev/null || true
+  timeout 60 bochs -q -f "$work/bochsrc" -rc "$work/commands" <"$work/stdin" >"$work/output" 2>/dev/null || true
   # The log lies between "BEGIN" and "end"; a reset of the machine begins it again.
   sed -n '/^BEGIN$/,/^end$/p' "$work/output" | sed '1{/^BEGIN$/d}' >"expectations/$name.txt"
   if [[ $(tail -n 1 "expectations/$name.txt") != end ]]; then

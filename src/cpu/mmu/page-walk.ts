@@ -53,6 +53,8 @@ export interface Walk {
 const PHYSICAL_BITS_HIGH = 36 - 32;
 /** Bits 51 to 36 of an entry are reserved (MAXPHYADDR is 36, CPUID leaf 80000008h). */
 const RESERVED_HIGH = 0x000f_ffff & ~((1 << PHYSICAL_BITS_HIGH) - 1);
+/** PAE paging: bits 62 to 36 (SDM vol 3, tables 4-9 to 4-11); 4-level paging ignores 62 to 52. */
+const RESERVED_HIGH_PAE = 0x7fff_ffff & ~((1 << PHYSICAL_BITS_HIGH) - 1);
 const FRAME_LOW = 0xffff_f000;
 
 /**
@@ -126,7 +128,8 @@ export class PageWalker {
     }
     if (wide) {
       const noExecuteReserved = !mode.noExecute && (high & PTE.noExecuteHigh) !== 0;
-      if ((high & RESERVED_HIGH) !== 0 || noExecuteReserved || (low & reservedLow) !== 0) {
+      const reservedHigh = mode.long ? RESERVED_HIGH : RESERVED_HIGH_PAE;
+      if ((high & reservedHigh) !== 0 || noExecuteReserved || (low & reservedLow) !== 0) {
         this.fail(access, true, true, mode);
         return false;
       }
