@@ -29,13 +29,17 @@ const AREA = {
 function area(context: SystemContext, write: boolean): { linear: number; bytes: number } {
   const { cpu, mmu } = context;
   if (cpu.u32(CPU.cr0) & (CR0.em | CR0.ts)) cpu.fault(VECTOR.nm);
-  const linear = mmu.segmented(cpu.argNumber(1), cpu.argNumber(0), AREA.size, write);
-  if (cpu.is64 && (linear < -(2 ** 47) || linear >= 2 ** 47)) {
-    cpu.fault(mmu.usesStackSegment(linear) ? VECTOR.ss : VECTOR.gp, 0);
+  const segment = cpu.argNumber(1);
+  const offset = cpu.argNumber(0);
+  if (cpu.is64 && (offset < -(2 ** 47) || offset >= 2 ** 47)) {
+    cpu.fault(mmu.usesStackSegment(offset) ? VECTOR.ss : VECTOR.gp, 0);
   }
-  // Alignment checking takes what is off by less than a doubleword, #GP the rest: Intel processors do it so.
+  // The limit of the first byte, alignment, then the limit of the last. Alignment checking takes what is off by less than
+  // a doubleword, #GP the rest: Intel processors do it so.
+  const linear = mmu.segmented(segment, offset, 1, write);
   if (linear & 3 && mmu.checksAlignment) cpu.fault(VECTOR.ac, 0);
   if (linear & 15) cpu.gp(0);
+  mmu.segmented(segment, offset, AREA.size, write);
   // They also look at the last byte before anything else, although nothing is there: CR2 tells.
   mmu.hostPage(linear + AREA.size - 1, write);
   const bytes = cpu.is64 ? AREA.bytes64 : AREA.legacyBytes;
