@@ -1,0 +1,38 @@
+/** A machine under measurement, seen through its serial port. */
+
+/** Serial output with the state of the clocks when it left the machine. */
+export interface Chunk {
+  readonly text: string;
+  /** ms on the wall, from an arbitrary start. */
+  readonly wallMs: number;
+  /** ms of CPU time of the whole process, all its threads. */
+  readonly cpuMs: number;
+  /** Instructions retired; only engines that count them. */
+  readonly retired?: number;
+}
+
+export interface Session {
+  /** One listener. */
+  onChunk(listener: (chunk: Chunk) => void): void;
+  /** Called when the process has gone; with what it said on standard error. */
+  onEnd(listener: (complaint: string) => void): void;
+  send(text: string): void;
+  close(): Promise<void>;
+}
+
+export interface BootRequest {
+  readonly image: string;
+  readonly initrd?: string;
+  readonly commandLine?: string;
+  readonly memoryMiB: number;
+}
+
+export type Capability = "multiboot32" | "multiboot64" | "linux";
+
+export interface Engine {
+  readonly name: string;
+  /** One line with the version, or undefined: not installed. */
+  version(): string | undefined;
+  can(capability: Capability): boolean;
+  start(boot: BootRequest): Session;
+}

@@ -1,0 +1,20 @@
+/** The side of a `ScriptSession` inside the machine's own process. */
+import type { BootRequest, Chunk } from "./engine.ts";
+
+export const bootRequest = (): BootRequest => JSON.parse(process.argv[2]!) as BootRequest;
+
+export function sendChunk(text: string, retired?: number): void {
+  const { user, system } = process.cpuUsage();
+  const chunk: Chunk = {
+    text,
+    wallMs: performance.now(),
+    cpuMs: (user + system) / 1000,
+    ...(retired !== undefined && { retired }),
+  };
+  process.send!(chunk);
+}
+
+export function onText(listener: (bytes: Uint8Array) => void): void {
+  process.on("message", (text) => listener(new TextEncoder().encode(text as string)));
+  process.on("disconnect", () => process.exit());
+}
