@@ -32,6 +32,12 @@ BUFFER_V equ 0xa000             ; ES:0 in virtual-8086 mode
 %endrep
 %endmacro
 
+; TESTV at IOPL 3, where INT F0h ends it.
+%macro VIRTUAL 1
+        mov dword [t_flags], 0x3002
+        TESTV %1
+%endmacro
+
 ; AVAILABLE name, CR0 bits, instruction
 %macro AVAILABLE 3+
         TEST %1
@@ -41,12 +47,18 @@ BUFFER_V equ 0xa000             ; ES:0 in virtual-8086 mode
         RESET
 %endmacro
 %macro AVAILABILITY 2
-        AVAILABLE %1 {": fwait"}, %2, fwait
-        AVAILABLE %1 {": fld1"}, %2, fld1
-        AVAILABLE %1 {": fninit"}, %2, fninit
-        AVAILABLE %1 {": fnstcw"}, %2, fnstcw [BUFFER]
-        AVAILABLE %1 {": fnsave"}, %2, fnsave [BUFFER]
-        AVAILABLE %1 {": fld of a null segment"}, %2, fld dword [gs:0]
+%strcat with_fwait %1, ": fwait"
+%strcat with_fld1 %1, ": fld1"
+%strcat with_fninit %1, ": fninit"
+%strcat with_fnstcw %1, ": fnstcw"
+%strcat with_fnsave %1, ": fnsave"
+%strcat with_fld %1, ": fld of a null segment"
+        AVAILABLE with_fwait, %2, fwait
+        AVAILABLE with_fld1, %2, fld1
+        AVAILABLE with_fninit, %2, fninit
+        AVAILABLE with_fnstcw, %2, fnstcw [BUFFER]
+        AVAILABLE with_fnsave, %2, fnsave [BUFFER]
+        AVAILABLE with_fld, %2, fld dword [gs:0]
 %endmacro
 
 ; PENDING name, CR0.NE, instruction: after a division by zero that is not masked.
@@ -225,25 +237,25 @@ protected:
 
 virtual:
         frstor [state]
-        TESTV "V86: FNSTENV, 16-bit"
+        VIRTUAL "V86: FNSTENV, 16-bit"
         fnstenv [es:0]
         ENDT
         RESET
         DUMP "V86 16-bit environment", BUFFER_V, 4
         frstor [state]
-        TESTV "V86: FNSTENV, 32-bit"
+        VIRTUAL "V86: FNSTENV, 32-bit"
         o32 fnstenv [es:0]
         ENDT
         RESET
         DUMP "V86 32-bit environment", BUFFER_V, 7
         frstor [state]
-        TESTV "V86: FNSAVE, 16-bit"
+        VIRTUAL "V86: FNSAVE, 16-bit"
         fnsave [es:0]
         ENDT
         RESET
         DUMP "V86 16-bit state", BUFFER_V, 24
         frstor [state]
-        TESTV "V86: FNSAVE, 32-bit"
+        VIRTUAL "V86: FNSAVE, 32-bit"
         o32 fnsave [es:0]
         ENDT
         RESET
@@ -253,7 +265,7 @@ virtual:
         mov edi, BUFFER_V
         mov ecx, 14
         rep movsb
-        TESTV "V86: FLDENV, 16-bit"
+        VIRTUAL "V86: FLDENV, 16-bit"
         fldenv [es:0]
         ENDT
         fnstenv [BUFFER]
@@ -263,13 +275,13 @@ virtual:
         mov edi, BUFFER_V
         mov ecx, 28
         rep movsb
-        TESTV "V86: FLDENV, 32-bit"
+        VIRTUAL "V86: FLDENV, 32-bit"
         o32 fldenv [es:0]
         ENDT
         fnstenv [BUFFER]
         RESET
         DUMP "V86 32-bit environment loaded", BUFFER, 7
-        TESTV "V86: pointers of an instruction"
+        VIRTUAL "V86: pointers of an instruction"
         fninit
         mov word [es:0], 0x37b
         mov dword [es:4], 0
