@@ -1,0 +1,206 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import type { IoClient } from "../../io/types.ts";
+import { GuestMemory } from "../../memory/guest-memory.ts";
+import { CLOCK } from "../../memory/layout.ts";
+import { SoftwareVcpu } from "../engine.ts";
+import { CPU, VECTOR } from "../state.ts";
+
+const NO_DEVICES: IoClient = {
+  portRead: () => -1,
+  portWrite: () => 0,
+  portReadString: () => 0,
+  portWriteString: () => 0,
+  mmioRead: () => 0,
+  mmioWrite: () => 0,
+  waiting: undefined,
+  clearJournal: () => undefined,
+};
+
+const CODE = 0x1000;
+const OPERAND = 0x2000;
+const EM = 4;
+const TS = 8;
+const NE = 0x20;
+const OSFXSR = 0x200;
+const OSXMMEXCPT = 0x400;
+
+/** Real mode, SI at an aligned operand. */
+class Bench {
+  readonly memory = new GuestMemory({ ramBytes: 0x10_0000, extraBytes: 0 });
+  readonly vcpu = new SoftwareVcpu(this.memory, NO_DEVICES, {
+    tsc: () => 0n,
+    apic: undefined,
+    interrupts: { acknowledge: () => -1 },
+  });
+  readonly ram = this.memory.layout.ram;
+  readonly state = this.vcpu.state;
+
+  constructor() {
+    this.state.setSegment(1, 0, 0, 0xffff, 0x9b);
+    this.state.setU64(CPU.gpr + 6 * 8, BigInt(OPERAND));
+    this.vcpu.onException = () => true;
+  }
+
+  /** Runs one instruction and HLT; the vector of an exception, or "retired". */
+  run(cr0: number, cr4: number, code: readonly number[]): number | "retired" {
+    const { state, memory, ram, vcpu } = this;
+    memory.bytes.set([...code, 0xf4], ram + CODE);
+    state.setU32(CPU.cr0, 0x10 | cr0);
+    state.setU32(CPU.cr4, cr4);
+    state.setNumber(CPU.rip, CODE);
+    state.setU32(CPU.activity, 0);
+    state.data.setInt32(CLOCK.sliceBudget, 1000, true);
+    state.data.setInt32(CLOCK.budget, 1000, true);
+    vcpu.stateChanged();
+    const exit = vcpu.run();
+    if (exit.reason === "exception") return exit.vector;
+    expect(exit.reason).toBe("halt");
+    return "retired";
+  }
+}
+
+let bench: Bench;
+beforeEach(() => {
+  bench = new Bench();
+});
+
+const ADDPS = [0x0f, 0x58, 0x04];
+const PADDB_XMM = [0x66, 0x0f, 0xfc, 0x04];
+const LDMXCSR = [0x0f, 0xae, 0x14];
+const STMXCSR = [0x0f, 0xae, 0x1c];
+const PADDB_MMX = [0x0f, 0xfc, 0x04];
+const EMMS = [0x0f, 0x77];
+const PSHUFW = [0x0f, 0x70, 0x04, 0];
+const MOVDQ2Q = [0xf2, 0x0f, 0xd6, 0xc1];
+const CVTPI2PS_REGISTER = [0x0f, 0x2a, 0xc1];
+const CVTPI2PS_MEMORY = [0x0f, 0x2a, 0x04];
+const MOVNTI = [0x0f, 0xc3, 0x04];
+const SFENCE = [0x0f, 0xae, 0xf8];
+const PREFETCH = [0x0f, 0x18, 0x0c];
+const CLFLUSH = [0x0f, 0xae, 0x3c];
+const FXSAVE = [0x0f, 0xae, 0x04];
+const FXRSTOR = [0x0f, 0xae, 0x0c];
+const SQRTPD_REGISTER = [0x66, 0x0f, 0x51, 0xc1];
+
+describe("availability (SDM vol 3, 2.5, tables 12-1 and 13-1)", () => {
+  const { ud, nm, mf } = VECTOR;
+  const sse = [
+    [0, OSFXSR, "retired"],
+    [0, 0, ud],
+    [EM, OSFXSR, ud],
+    [TS, OSFXSR, nm],
+    [TS, 0, ud],
+    [EM | TS, OSFXSR, ud],
+  ] as const;
+  const mmx = [
+    [0, 0, "retired"],
+    [EM, OSFXSR, ud],
+    [TS, OSFXSR, nm],
+    [EM | TS, OSFXSR, ud],
+  ] as const;
+  const always = [
+    [0, 0, "retired"],
+    [EM | TS, 0, "retired"],
+  ] as const;
+  const state = [
+    [0, 0, "retired"],
+    [EM, OSFXSR, nm],
+    [TS, OSFXSR, nm],
+  ] as const;
+  it.each([
+    ["addps", ADDPS, sse],
+    ["paddb xmm", PADDB_XMM, sse],
+    ["ldmxcsr", LDMXCSR, sse],
+    ["stmxcsr", STMXCSR, sse],
+    ["movdq2q", MOVDQ2Q, sse],
+    ["cvtpi2ps", CVTPI2PS_REGISTER, sse],
+    ["paddb mm", PADDB_MMX, mmx],
+    ["pshufw", PSHUFW, mmx],
+    ["emms", EMMS, mmx],
+    ["movnti", MOVNTI, always],
+    ["sfence", SFENCE, always],
+    ["prefetch", PREFETCH, always],
+    ["clflush", CLFLUSH, always],
+    ["fxsave", FXSAVE, state],
+    ["fxrstor", FXRSTOR, state],
+  ] as const)("%s", (_, code, cases) => {
+    for (const [cr0, cr4, expected] of cases) {
+      expect(bench.run(cr0, cr4, code), `CR0 ${cr0.toString(16)}, CR4 ${cr4.toString(16)}`).toBe(expected);
+    }
+  });
+
+  it.each([
+    ["paddb mm", PADDB_MMX, mf],
+    ["emms", EMMS, mf],
+    ["movdq2q", MOVDQ2Q, mf],
+    ["cvtpi2ps xmm, mm", CVTPI2PS_REGISTER, mf],
+    ["cvtpi2ps xmm, m64", CVTPI2PS_MEMORY, "retired"],
+    ["addps", ADDPS, "retired"],
+    ["fxsave", FXSAVE, "retired"],
+  ] as const)("%s with a pending x87 exception", (_, code, expected) => {
+    bench.state.setU32(CPU.fpuControl, 0x37e);
+    bench.state.setU32(CPU.fpuStatus, 0x8081);
+    expect(bench.run(NE, OSFXSR, code)).toBe(expected);
+  });
+});
+
+describe("SIMD floating-point exceptions (SDM vol 1, 11.5)", () => {
+  const DENORMAL_FLAG = 2;
+  /** SQRTPD of two denormals, DE unmasked; the destination holds ones. */
+  const prepare = () => {
+    const { state } = bench;
+    state.setU32(CPU.mxcsr, 0x1e80);
+    for (const lane of [0, 8]) {
+      state.setU64(CPU.xmm + lane, 0xffff_ffff_ffff_ffffn);
+      state.setU64(CPU.xmm + 16 + lane, 1n);
+    }
+  };
+
+  it.each([
+    [OSFXSR | OSXMMEXCPT, VECTOR.xm],
+    [OSFXSR, VECTOR.ud],
+  ])("CR4 %i: vector %i, flag set, destination kept", (cr4, vector) => {
+    prepare();
+    expect(bench.run(0, cr4, SQRTPD_REGISTER)).toBe(vector);
+    // PE of the computation that did not take place stays away.
+    expect(bench.state.u32(CPU.mxcsr)).toBe(0x1e80 | DENORMAL_FLAG);
+    expect(bench.state.u64(CPU.xmm)).toBe(0xffff_ffff_ffff_ffffn);
+  });
+
+  it("reserved bits of MXCSR are #GP(0)", () => {
+    bench.memory.data.setUint32(bench.ram + OPERAND, 0x1_1f80, true);
+    expect(bench.run(0, OSFXSR, LDMXCSR)).toBe(VECTOR.gp);
+    expect(bench.state.u32(CPU.errorCode)).toBe(0);
+    expect(bench.state.u32(CPU.mxcsr)).toBe(0x1f80);
+  });
+});
+
+describe("FXSAVE without CR4.OSFXSR", () => {
+  it("leaves the XMM part of the area alone, and FXRSTOR the registers", () => {
+    const { memory, ram, state } = bench;
+    memory.bytes.fill(0xee, ram + OPERAND, ram + OPERAND + 512);
+    state.setU64(CPU.xmm, 0x1122_3344_5566_7788n);
+    expect(bench.run(0, 0, FXSAVE)).toBe("retired");
+    expect(memory.bytes.subarray(ram + OPERAND + 160, ram + OPERAND + 512).every((byte) => byte === 0xee)).toBe(true);
+    expect(bench.run(0, 0, FXRSTOR)).toBe("retired");
+    expect(state.u64(CPU.xmm)).toBe(0x1122_3344_5566_7788n);
+    expect(bench.run(0, OSFXSR, FXRSTOR)).toBe("retired");
+    expect(state.u64(CPU.xmm)).toBe(0xeeee_eeee_eeee_eeeen);
+  });
+});
+
+describe("MMX and the x87 registers (SDM vol 1, 9.5)", () => {
+  it("a write sets the exponent to ones, TOP to 0 and all tags to valid; EMMS empties them", () => {
+    const { state } = bench;
+    state.setU32(CPU.fpuTop, 5);
+    state.setU32(CPU.fpuEmpty, 0xff);
+    // movq mm3, [si]
+    bench.memory.data.setBigUint64(bench.ram + OPERAND, 0x0102_0304_0506_0708n, true);
+    expect(bench.run(0, 0, [0x0f, 0x6f, 0x1c])).toBe("retired");
+    expect(state.u64(CPU.fpu + 3 * 16)).toBe(0x0102_0304_0506_0708n);
+    expect(state.u32(CPU.fpu + 3 * 16 + 8) & 0xffff).toBe(0xffff);
+    expect([state.u32(CPU.fpuTop), state.u32(CPU.fpuEmpty)]).toEqual([0, 0]);
+    expect(bench.run(0, 0, EMMS)).toBe("retired");
+    expect(state.u32(CPU.fpuEmpty)).toBe(0xff);
+  });
+});
