@@ -39,10 +39,10 @@ export function defineHelpers(module: ModuleBuilder, imports: CpuImports): Helpe
   };
 }
 
-/** i32 address of the TLB entry for a linear address. */
-export function tlbEntry(f: FunctionBuilder, cpu: Expr, linear: Expr): Expr {
+/** i32 address of the TLB entry for a linear address; `base` when `CPU.tlbBase` is at hand. */
+export function tlbEntry(f: FunctionBuilder, cpu: Expr, linear: Expr, base?: Expr): Expr {
   const index = f.and(f.wrap(f.shrU(linear, PAGE_SHIFT - 5)), (TLB_ENTRIES - 1) << 5);
-  return f.let(f.add(index, f.load("i32", 4, cpu, CPU.tlbBase)));
+  return f.let(f.add(index, base ?? f.load("i32", 4, cpu, CPU.tlbBase)));
 }
 
 /** i32: non-zero when all `bytes` at `linear` lie in the page of the entry, with the right that the tag stands for. */
@@ -66,7 +66,7 @@ function hostFunction(module: ModuleBuilder, name: string, tag: number, slow: Fu
 }
 
 /** Limit and rights as cached with the segment (SDM vol 3, 5.3 and 5.5). */
-function segmentFunction(module: ModuleBuilder): FunctionRef {
+export function segmentFunction(module: ModuleBuilder): FunctionRef {
   const f = module.function("segment", { params: ["i32", "i32", "i64", "i32", "i32"], results: ["i64"] });
   const [cpu, segment, offset, bytes, write] = [f.param(0), f.param(1), f.param(2), f.param(3), f.param(4)];
   const cache = f.let(f.add(cpu, f.mul(segment, SEG.size)));

@@ -21,7 +21,24 @@ export function inlineOpcodes(mode64: boolean): HotOpcode[] {
     for (const opcodes of groups) hot.push({ map, opcodes, attribute });
   };
   // ADD, OR, AND, SUB, XOR, CMP, TEST, MOV, LEA in the register forms; group 1 with imm8; immediate moves; branches.
-  const alu = each(0x01, 0x03, 0x21, 0x29, 0x2b, 0x31, 0x33, 0x39, 0x3b, 0x85, 0x89, 0x8b, 0x8d, 0x83, 0xc1, ...(mode64 ? [] : [0x81, 0xd1, 0xd3,0xff,0xf7]));
+  const alu = each(
+    0x01,
+    0x03,
+    0x21,
+    0x29,
+    0x2b,
+    0x31,
+    0x33,
+    0x39,
+    0x3b,
+    0x85,
+    0x89,
+    0x8b,
+    0x8d,
+    0x83,
+    0xc1,
+    ...(mode64 ? [] : [0x81, 0xd1, 0xd3, 0xff, 0xf7]),
+  );
   const wide: Attribute[] = mode64 ? [32, 64] : [32];
   for (const attribute of wide) {
     add(0, attribute, alu);

@@ -17,38 +17,53 @@ function advance(x: X86, ...registers: number[]): void {
 /** MOVS, STOS, LODS, CMPS, SCAS with REP, REPE and REPNE. */
 export const strings: Family = (define) => {
   define("movs", both(0xa4), (x) =>
-    x.repeat(() => {
-      x.writeMemory(destination(x), x.bytes, x.readMemory(source(x), x.bytes));
-      advance(x, RSI, RDI);
-    }, { compares: false, truncated: [RSI, RDI] }),
+    x.repeat(
+      () => {
+        x.writeMemory(destination(x), x.bytes, x.readMemory(source(x), x.bytes));
+        advance(x, RSI, RDI);
+      },
+      { compares: false, truncated: [RSI, RDI], bulk: "move" },
+    ),
   );
   define("stos", both(0xaa), (x) =>
-    x.repeat(() => {
-      x.writeMemory(destination(x), x.bytes, x.readAcc());
-      advance(x, RDI);
-    }, { compares: false, truncated: [RDI] }),
+    x.repeat(
+      () => {
+        x.writeMemory(destination(x), x.bytes, x.readAcc());
+        advance(x, RDI);
+      },
+      { compares: false, truncated: [RDI], bulk: "store" },
+    ),
   );
   define("lods", both(0xac), (x) =>
-    x.repeat(() => {
-      x.writeAcc(x.readMemory(source(x), x.bytes));
-      advance(x, RSI);
-    }, { compares: false, truncated: [] }),
+    x.repeat(
+      () => {
+        x.writeAcc(x.readMemory(source(x), x.bytes));
+        advance(x, RSI);
+      },
+      { compares: false, truncated: [] },
+    ),
   );
   define("cmps", both(0xa6), (x) =>
-    x.repeat(() => {
-      // The destination is read first: seen on silicon when both fault.
-      const b = x.readMemory(destination(x), x.bytes);
-      const a = x.readMemory(source(x), x.bytes);
-      advance(x, RSI, RDI);
-      x.flagsSub(a, b, x.let(x.sub(a, b)));
-    }, { compares: true, truncated: [] }),
+    x.repeat(
+      () => {
+        // The destination is read first: seen on silicon when both fault.
+        const b = x.readMemory(destination(x), x.bytes);
+        const a = x.readMemory(source(x), x.bytes);
+        advance(x, RSI, RDI);
+        x.flagsSub(a, b, x.let(x.sub(a, b)));
+      },
+      { compares: true, truncated: [] },
+    ),
   );
   define("scas", both(0xae), (x) =>
-    x.repeat(() => {
-      const a = x.readAcc();
-      const b = x.readMemory(destination(x), x.bytes);
-      advance(x, RDI);
-      x.flagsSub(a, b, x.let(x.sub(a, b)));
-    }, { compares: true, truncated: [] }),
+    x.repeat(
+      () => {
+        const a = x.readAcc();
+        const b = x.readMemory(destination(x), x.bytes);
+        advance(x, RDI);
+        x.flagsSub(a, b, x.let(x.sub(a, b)));
+      },
+      { compares: true, truncated: [] },
+    ),
   );
 };

@@ -1,6 +1,6 @@
 import { type Expr, FunctionBuilder, type Operand } from "../../emit/index.ts";
-import { FLAG, RAX, RCX, RSP, SS, VECTOR } from "../state.ts";
 import { CLOCK, CLOCK_RATE_SHIFT } from "../../memory/layout.ts";
+import { FLAG, RAX, RCX, RSP, SS, VECTOR } from "../state.ts";
 import type { SystemOperation } from "./system-operations.ts";
 
 /** Operand width in bits. */
@@ -17,13 +17,18 @@ export interface Address {
 }
 
 export interface RepeatOptions {
-  /** CMPS and SCAS: ZF ends it; a fault leaves the flags as they were before the first unit (SDM vol 2, REP). */
+  /**
+   * CMPS and SCAS: ZF ends it. A fault leaves the flags as they were before the first unit (SDM vol 2, REP), and so does
+   * a trap or an interrupt between two units, as seen on silicon.
+   */
   readonly compares: boolean;
   /**
    * Registers that 32-bit addresses in 64-bit mode zero-extend even when no unit completes: RCX always, and these (as
    * silicon does; the SDM is silent).
    */
   readonly truncated: readonly number[];
+  /** MOVS and STOS: units within a page may be done at once, with the same effect. */
+  readonly bulk?: "move" | "store";
 }
 
 /**

@@ -1,0 +1,26 @@
+/**
+ * Portico: a virtual machine monitor. A machine boots a guest; a device is a few lines of TypeScript.
+ *
+ * ```ts
+ * import { createMachine } from "portico";
+ *
+ * const machine = createMachine({ memoryMiB: 128 });
+ * machine.serial.onOutput((bytes) => process.stdout.write(bytes));
+ * machine.boot({ image: kernel, commandLine: "console=ttyS0" });
+ * const { reason, status } = await machine.run();
+ * machine.dispose();
+ * ```
+ */
+export * from "./device/index.ts";
+export { PorticoError } from "./errors.ts";
+export * from "./io/index.ts";
+export { ImageError } from "./machine/boot/image-error.ts";
+export type { ClockMode } from "./machine/clock.ts";
+export {
+  type BootOptions,
+  createMachine,
+  Machine,
+  type MachineEnd,
+  type MachineOptions,
+} from "./machine/machine.ts";
+export { decodeSnapshot, encodeSnapshot, type MachineSnapshot } from "./machine/snapshot.ts";
