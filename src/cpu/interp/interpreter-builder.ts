@@ -274,6 +274,14 @@ export class InterpreterBuilder extends X86 {
     return this.hostOf("read", this.linear(address, bytes, false, 0), bytes);
   }
 
+  override plainHost(address: Address, bytes: number, write: boolean): Expr {
+    const entry = tlbEntry(this, this.cpu, address.offset);
+    let plain = tlbHit(this, entry, write ? TLB_ENTRY.writeTag : TLB_ENTRY.readTag, address.offset, bytes);
+    // In a flat segment an offset is a linear address.
+    if (!this.mode64) plain = this.and(plain, this.shrU(this.field("i32", CPU.flatSegments), address.segment));
+    return this.let(this.select(plain, hostAddress(this, entry, address.offset), this.i32(0)));
+  }
+
   private linear128(address: Address, write: boolean, aligned: boolean): Expr {
     if (aligned) {
       // Before the limit: through SS too it is #GP.

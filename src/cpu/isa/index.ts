@@ -1,6 +1,7 @@
 import { arithmetic } from "./arithmetic.ts";
 import { control } from "./control.ts";
 import { type Form, InstructionSet } from "./define.ts";
+import { fxsave } from "./fxsave.ts";
 import { moves } from "./moves.ts";
 import { reciprocals } from "./reciprocal.ts";
 import { shifts } from "./shifts.ts";
@@ -21,7 +22,17 @@ import { x87Moves } from "./x87-moves.ts";
 export function instructionForms(): readonly Form[] {
   const set = new InstructionSet();
   const x87 = [x87Arithmetic, x87Moves, x87Functions, x87Control];
-  const simd = [simdMoves, simdInteger, simdShuffles, simdFloat, simdCompare, simdConvert, reciprocals, simdState];
+  const simd = [
+    simdMoves,
+    simdInteger,
+    simdShuffles,
+    simdFloat,
+    simdCompare,
+    simdConvert,
+    reciprocals,
+    simdState,
+    fxsave,
+  ];
   for (const family of [arithmetic, shifts, moves, control, strings, ...x87, ...simd]) family(set.define);
   return set.forms;
 }

@@ -2,21 +2,10 @@ import { CPU, VECTOR } from "../state.ts";
 import type { Family } from "./define.ts";
 import { MXCSR_WRITABLE } from "./mxcsr.ts";
 import { requireMmx, requireSse } from "./simd.ts";
-import type { SystemOperation } from "./system-operations.ts";
 
-/** State of the SIMD unit: FXSAVE, MXCSR, EMMS; and fences, which an in-order CPU has nothing to do for. */
+/** MXCSR, EMMS; and fences, which an in-order CPU has nothing to do for. */
 export const simdState: Family = (define) => {
   const memory = { map: 1, opcode: 0xae, prefix: "none", operand: "memory", size: "b" } as const;
-  for (const [name, digit] of [
-    ["fxsave", 0],
-    ["fxrstor", 1],
-  ] as const) {
-    define(name, { ...memory, digit }, (x) => {
-      const { offset, segment } = x.rmAddress();
-      const operation: SystemOperation = name;
-      x.system(operation, offset, x.u64(segment), x.u64(x.rexW()));
-    });
-  }
   define("ldmxcsr", { ...memory, digit: 2 }, (x) => {
     requireSse(x);
     const value = x.let(x.wrap(x.readMemory(x.rmAddress(), 4)));

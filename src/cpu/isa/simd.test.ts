@@ -189,6 +189,39 @@ describe("FXSAVE without CR4.OSFXSR", () => {
   });
 });
 
+describe("FXSAVE and FXRSTOR of memory in the TLB", () => {
+  /** Everything that FXRSTOR loads, different in each byte. */
+  const image = () => {
+    const bytes = Uint8Array.from({ length: 512 }, (_, index) => (index * 7 + 3) & 0xff);
+    const view = new DataView(bytes.buffer);
+    view.setUint16(0, 0x1f7f, true);
+    view.setUint16(2, 0x7a45, true);
+    view.setUint32(24, 0x9fc1, true);
+    return bytes;
+  };
+
+  it.each([0x3000, 0x3ff0])("do what the slow path does, at %i", (area) => {
+    const { memory, ram, state } = bench;
+    state.setSegment(3, 0, 0, 0xffff_ffff, 0xc093);
+    state.setU64(CPU.gpr + 6 * 8, BigInt(area));
+    const blocks: Uint8Array[] = [];
+    const saved: Uint8Array[] = [];
+    // mov al, [si]; mov [si], al in front makes the page ordinary.
+    for (const warm of [[], [0x8a, 0x04, 0x88, 0x04]]) {
+      memory.bytes.set(image(), ram + area);
+      state.bytes.fill(0, state.base + CPU.fpuControl, state.base + CPU.scratch);
+      expect(bench.run(0, OSFXSR, [...warm, ...FXRSTOR])).toBe("retired");
+      blocks.push(state.bytes.slice(state.base + CPU.fpuControl, state.base + CPU.scratch));
+      memory.bytes.fill(0xee, ram + area, ram + area + 512);
+      expect(bench.run(0, OSFXSR, [...warm, ...FXSAVE])).toBe("retired");
+      saved.push(memory.bytes.slice(ram + area, ram + area + 512));
+    }
+    expect(blocks[1]).toEqual(blocks[0]);
+    expect(saved[1]).toEqual(saved[0]);
+    expect(saved[0]!.subarray(160, 288)).toEqual(image().subarray(160, 288));
+  });
+});
+
 describe("MMX and the x87 registers (SDM vol 1, 9.5)", () => {
   it("a write sets the exponent to ones, TOP to 0 and all tags to valid; EMMS empties them", () => {
     const { state } = bench;

@@ -92,6 +92,13 @@ export abstract class X86 extends FunctionBuilder {
   abstract modifyMemory(address: Address, bytes: Bytes, change: (old: Expr) => Expr): void;
   /** i32 host address of `bytes` readable bytes (a scratch copy where they are not plain RAM). */
   abstract hostRead(address: Address, bytes: number): Expr;
+  /**
+   * i32 host address of `bytes` bytes of ordinary memory in one page that may be read (or written) as they are, or 0: then
+   * a slow path has to look. Never faults. Providers without a fast way always give 0.
+   */
+  plainHost(_address: Address, _bytes: number, _write: boolean): Expr {
+    return this.i32(0);
+  }
   /** Faults now if a later write of up to 16 bytes there would. */
   abstract proveWritable(address: Address, bytes: number): void;
   /** 16 bytes; `aligned`: #GP(0) at an address that is not a multiple of 16. */

@@ -1,29 +1,10 @@
 import { PAGE_SIZE } from "../../memory/layout.ts";
 import { RESULT } from "../interp/imports.ts";
+import { FXSAVE_AREA as AREA } from "../isa/fxsave-area.ts";
 import { MXCSR_WRITABLE } from "../isa/mxcsr.ts";
-import { FPU_CONTROL, FPU_STATUS } from "../isa/x87-status.ts";
 import { CPU, VECTOR } from "../state.ts";
 import { CR0, CR4, type SystemContext } from "./context.ts";
-
-/** Layout of the FXSAVE area, SDM vol 1, tables 10-2 and 10-3. */
-const AREA = {
-  size: 512,
-  /** What FXSAVE writes and FXRSTOR reads; the rest is reserved or belongs to software. */
-  legacyBytes: 288,
-  bytes64: 416,
-  control: 0,
-  status: 2,
-  tags: 4,
-  opcode: 6,
-  ip: 8,
-  cs: 12,
-  dp: 16,
-  ds: 20,
-  mxcsr: 24,
-  mxcsrMask: 28,
-  registers: 32,
-  xmm: 160,
-} as const;
+import { loadControlAndStatus, statusWord } from "./fpu-environment.ts";
 
 /** Operands: offset (a linear address in 64-bit mode), segment, REX.W. */
 function area(context: SystemContext, write: boolean): { linear: number; bytes: number } {
@@ -61,7 +42,7 @@ export function fxsave(context: SystemContext): number {
   const view = new DataView(image.buffer);
   const top = cpu.u32(CPU.fpuTop);
   view.setUint16(AREA.control, cpu.u32(CPU.fpuControl), true);
-  view.setUint16(AREA.status, cpu.u32(CPU.fpuStatus) | (top << 11), true);
+  view.setUint16(AREA.status, statusWord(cpu), true);
   view.setUint8(AREA.tags, ~cpu.u32(CPU.fpuEmpty));
   view.setUint16(AREA.opcode, cpu.u32(CPU.fpuOpcode), true);
   if (cpu.arg(2) !== 0n) {
@@ -114,15 +95,7 @@ export function fxrstor(context: SystemContext): number {
   const mxcsr = view.getUint32(AREA.mxcsr, true);
   if (simd && mxcsr & ~MXCSR_WRITABLE) cpu.gp(0);
 
-  const control = (view.getUint16(AREA.control, true) & FPU_CONTROL.writable) | FPU_CONTROL.fixed;
-  const saved = view.getUint16(AREA.status, true);
-  const top = (saved >> 11) & 7;
-  // ES and B follow from the exceptions and their masks, whatever the image says.
-  const status = saved & (FPU_STATUS.exceptions | FPU_STATUS.stackFault | FPU_STATUS.conditions);
-  const pending = (status & ~control & FPU_STATUS.exceptions) !== 0;
-  cpu.setU32(CPU.fpuControl, control);
-  cpu.setU32(CPU.fpuStatus, pending ? status | FPU_STATUS.summaryAndBusy : status);
-  cpu.setU32(CPU.fpuTop, top);
+  loadControlAndStatus(cpu, view.getUint16(AREA.control, true), view.getUint16(AREA.status, true));
   cpu.setU32(CPU.fpuEmpty, ~view.getUint8(AREA.tags) & 0xff);
   cpu.setU32(CPU.fpuOpcode, view.getUint16(AREA.opcode, true) & 0x7ff);
   if (cpu.arg(2) !== 0n) {
@@ -136,6 +109,7 @@ export function fxrstor(context: SystemContext): number {
     cpu.setU64(CPU.fpuDp, BigInt(view.getUint32(AREA.dp, true)));
     cpu.setU32(CPU.fpuDs, view.getUint16(AREA.ds, true));
   }
+  const top = cpu.u32(CPU.fpuTop);
   for (let i = 0; i < 8; i++) {
     const from = AREA.registers + i * 16;
     cpu.bytes.set(image.subarray(from, from + 10), cpu.base + CPU.fpu + ((top + i) & 7) * 16);
