@@ -29,7 +29,17 @@ async function generate(name: string, inputs: string[], make: () => Promise<Uint
   const text = Buffer.from(wasm).toString("base64");
   writeFileSync(
     file,
-    `${stamp}const text =\n  "${text}";\n\n/** The module's bytes. */\nexport const ${name}Wasm = (): Uint8Array<ArrayBuffer> =>\n  Uint8Array.from(atob(text), (character) => character.charCodeAt(0));\n`,
+    [
+      `${stamp}const text =\n  "${text}";\n`,
+      "/** The module's bytes. A plain loop: `Uint8Array.from` with a callback takes 30 times as long. */",
+      `export function ${name}Wasm(): Uint8Array<ArrayBuffer> {`,
+      "  const characters = atob(text);",
+      "  const bytes = new Uint8Array(characters.length);",
+      "  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);",
+      "  return bytes;",
+      "}",
+      "",
+    ].join("\n"),
   );
   console.log(`${name}: ${wasm.length} bytes`);
 }
