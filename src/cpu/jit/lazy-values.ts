@@ -1,0 +1,180 @@
+import { Expr, type Label, type Operand, type ValueType, type Variable } from "../../emit/index.ts";
+import { LOCAL_GET } from "../../emit/opcodes.ts";
+import { X86 } from "../isa/x86.ts";
+
+/** A stretch of code that runs as a whole or not at all; what was evaluated in it stays valid until it ends. */
+export interface Region {
+  open: boolean;
+}
+
+/** No WebAssembly opcode. */
+const LATE = -1;
+
+/** A value that is evaluated where it is first needed, or never. */
+export class LateValue extends Expr {
+  readonly value: Expr;
+  /** Where it was evaluated last, if anywhere. */
+  local = -1;
+  region: Region | undefined;
+
+  constructor(value: Expr) {
+    super(value.type, LATE);
+    this.value = value;
+  }
+}
+
+/**
+ * Evaluation on demand: `let` only notes the value, and emits it into a local where something needs it. What nobody
+ * reads (most flags, the upper halves of products) is never emitted, and what only a cold path reads is emitted there.
+ *
+ * Locals are given back between instructions, by `releaseLocals`, not at the end of scopes: values outlive the
+ * instruction that made them.
+ */
+export abstract class LazyValues extends X86 {
+  protected region: Region = { open: true };
+  /** The code just written never reaches what follows. */
+  protected terminated = false;
+  /** Locals that definitions assign more than once: what mentions them must be evaluated in place. */
+  private readonly mutable = new Set<number>();
+  private readonly inUse: number[] = [];
+
+  override let(value: Expr): Expr {
+    if (value.op === LATE || this.isSettled(value)) return value;
+    return this.mentionsMutable(value) ? this.capture(value) : new LateValue(value);
+  }
+
+  private isSettled(value: Expr): boolean {
+    return value.op === LOCAL_GET || (value.a === undefined && typeof value.immediate !== "object");
+  }
+
+  private mentionsMutable(value: Expr): boolean {
+    if (value.op === LOCAL_GET) return this.mutable.has(value.immediate as number);
+    return (
+      (value.a !== undefined && this.mentionsMutable(value.a)) ||
+      (value.b !== undefined && this.mentionsMutable(value.b)) ||
+      (value.c !== undefined && this.mentionsMutable(value.c))
+    );
+  }
+
+  /** The value in a local that nobody assigns again (or a constant), evaluated by now. */
+  protected settle(value: Expr): Expr {
+    if (value instanceof LateValue) {
+      if (!value.region?.open) {
+        this.emit(value.value);
+        this.keep(value, 0x21);
+      }
+      return new Expr(value.type, LOCAL_GET, value.local);
+    }
+    if (value.op === LOCAL_GET) return this.mentionsMutable(value) ? this.capture(value) : value;
+    return this.isSettled(value) ? value : this.capture(value);
+  }
+
+  protected override emit(value: Expr): void {
+    if (!(value instanceof LateValue)) {
+      super.emit(value);
+      return;
+    }
+    if (value.region?.open) {
+      this.code.byte(LOCAL_GET);
+      this.code.u32(value.local);
+      return;
+    }
+    this.emit(value.value);
+    this.keep(value, 0x22);
+  }
+
+  /** The value is on the stack: `op` is local.set or local.tee. */
+  private keep(value: LateValue, op: 0x21 | 0x22): void {
+    value.local = this.allocate(value.type);
+    value.region = this.region;
+    this.code.byte(op);
+    this.code.u32(value.local);
+  }
+
+  // --- locals ---------------------------------------------------------------------------------------------------
+
+  protected override allocate(type: ValueType): number {
+    const index = super.allocate(type);
+    this.inUse.push(index);
+    return index;
+  }
+
+  /** A local that `releaseLocals` leaves alone; 0 when the function begins. */
+  protected permanent(type: ValueType): Variable {
+    return { type, index: super.allocate(type) };
+  }
+
+  override scope<T>(body: () => T): T {
+    return body();
+  }
+
+  override variable(type: ValueType, initial?: Operand): Variable {
+    const variable = super.variable(type, initial);
+    this.mutable.add(variable.index);
+    return variable;
+  }
+
+  /** The variable is not assigned any more. */
+  protected freeze(variable: Variable): Expr {
+    this.mutable.delete(variable.index);
+    return this.get(variable);
+  }
+
+  /** Between instructions: all locals but those that `roots` need may be used again. */
+  protected releaseLocals(roots: Iterable<Expr>): void {
+    const needed = new Set<number>();
+    const seen = new Set<Expr>();
+    const mark = (value: Expr | undefined): void => {
+      if (value === undefined) return;
+      if (value instanceof LateValue) {
+        if (seen.has(value)) return;
+        seen.add(value);
+        if (value.region?.open) needed.add(value.local);
+        else mark(value.value);
+        return;
+      }
+      if (value.op === LOCAL_GET) needed.add(value.immediate as number);
+      mark(value.a);
+      mark(value.b);
+      mark(value.c);
+    };
+    for (const root of roots) mark(root);
+    this.mutable.clear();
+    let kept = 0;
+    for (const index of this.inUse) {
+      if (needed.has(index)) this.inUse[kept++] = index;
+      else this.freeLocals[this.localTypes[index - this.type.params.length]!].push(index);
+    }
+    this.inUse.length = kept;
+  }
+
+  // --- regions --------------------------------------------------------------------------------------------------
+
+  protected inRegion(body: () => void): void {
+    const outer = this.region;
+    this.region = { open: true };
+    body();
+    this.region.open = false;
+    this.region = outer;
+  }
+
+  override block(body: (end: Label) => void): void {
+    super.block((end) => this.inRegion(() => body(end)));
+    this.terminated = false;
+  }
+
+  override loop(body: (start: Label) => void): void {
+    super.loop((start) => this.inRegion(() => body(start)));
+    this.terminated = false;
+  }
+
+  override br(label: Label): void {
+    super.br(label);
+    this.terminated = true;
+  }
+
+  override return(...values: Expr[]): void {
+    super.return(...values);
+    this.terminated = true;
+  }
+}

@@ -1,0 +1,330 @@
+import {
+  constantOf,
+  type Expr,
+  type FunctionRef,
+  type FunctionType,
+  type ModuleBuilder,
+  type Variable,
+} from "../../emit/index.ts";
+import type { DecodedInstruction } from "../decode/decoder.ts";
+import { hostAddress, tlbEntry, tlbHit } from "../interp/helpers.ts";
+import type { CpuImports } from "../interp/imports.ts";
+import type { Address, Bytes } from "../isa/x86.ts";
+import { TLB_ENTRY } from "../mmu/tlb-layout.ts";
+import { CPU, DS, FS, PX, SEG, SS, VECTOR } from "../state.ts";
+import type { ColdPaths } from "./cold-paths.ts";
+import { RegisterCache } from "./register-cache.ts";
+
+/** What compiled code takes for granted; a block tests it when it is entered. */
+export interface CodeContext {
+  readonly mode64: boolean;
+  /** See CPU.initialPrefixes. */
+  readonly initialPrefixes: number;
+  /** Legacy modes: see CPU.stackMask and CPU.flatSegments. */
+  readonly stackMask: bigint;
+  readonly flatSegments: number;
+}
+
+/** The module that blocks are compiled into, and what they call. */
+export interface CompiledModule {
+  readonly module: ModuleBuilder;
+  readonly imports: CpuImports;
+  readonly softfloat: ReadonlyMap<string, FunctionRef>;
+  readonly cold: ColdPaths;
+  /** See Helpers.segment of the interpreter. */
+  readonly segment: FunctionRef;
+}
+
+/** One instruction in its block. */
+export interface Place {
+  readonly decoded: DecodedInstruction;
+  /** Its address and that of the next. */
+  readonly rip: bigint;
+  readonly next: bigint;
+  /** Host address of its first byte. */
+  readonly host: number;
+  /** Instructions of the block behind it. */
+  readonly remaining: number;
+}
+
+const [RBX, RBP, RSP, RSI, RDI] = [3, 5, 4, 6, 7];
+/** Base and index of 16-bit addresses by ModRM.rm: SDM vol 2, table 2-1. */
+const ADDRESS16: readonly (readonly [base: number, index?: number])[] = [
+  [RBX, RSI],
+  [RBX, RDI],
+  [RBP, RSI],
+  [RBP, RDI],
+  [RSI],
+  [RDI],
+  [RBP],
+  [RBX],
+];
+
+/** Memory operands with constant encodings, and accesses through the TLB with their slow paths. */
+export abstract class MemoryAccess extends RegisterCache {
+  readonly mode64: boolean;
+  readonly context: CodeContext;
+  protected readonly parts: CompiledModule;
+  /** i32: a slow path asked to leave the block after this instruction. */
+  protected readonly attention: Variable;
+  /** Whether a slow path of the current instruction can ask for that. */
+  protected mayInterrupt = false;
+  protected place!: Place;
+  private operand: Address | undefined;
+
+  constructor(parts: CompiledModule, name: string, type: FunctionType, index: number, context: CodeContext) {
+    super(parts.module, name, type, index);
+    this.parts = parts;
+    this.context = context;
+    this.mode64 = context.mode64;
+    this.attention = this.permanent("i32");
+  }
+
+  protected beginInstruction(place: Place): void {
+    this.place = place;
+    this.operand = undefined;
+    this.mayInterrupt = false;
+  }
+
+  protected get decoded(): DecodedInstruction {
+    return this.place.decoded;
+  }
+
+  // --- operands -------------------------------------------------------------------------------------------------
+
+  get rmIsMemory(): boolean {
+    const { modrm, form } = this.decoded;
+    return modrm >= 0 && modrm < 0xc0 && !form!.rmAlwaysRegister;
+  }
+
+  rmAddress(): Address {
+    this.operand ??= this.effectiveAddress();
+    return this.operand;
+  }
+
+  rmOffset(): Expr {
+    return this.rmAddress().offset;
+  }
+
+  rmAddressUses(register: number): Expr {
+    const { sib, modrm, px } = this.decoded;
+    const base = (sib & 7) + (px & PX.rexB ? 8 : 0);
+    const isDisplacement = (sib & 7) === 5 && modrm >> 6 === 0;
+    return this.i32(sib >= 0 && !isDisplacement && base === register ? 1 : 0);
+  }
+
+  addressMask(): Expr {
+    const small = (this.decoded.px & PX.addressSmall) !== 0;
+    return this.i64(this.mode64 ? (small ? 0xffff_ffff : -1) : small ? 0xffff : 0xffff_ffff);
+  }
+
+  /** Number of the overriding segment, or -1. */
+  private get override(): number {
+    return ((this.decoded.px & PX.segment) >> PX.segmentShift) - 1;
+  }
+
+  private effectiveAddress(): Address {
+    const { decoded, mode64 } = this;
+    const small = (decoded.px & PX.addressSmall) !== 0;
+    if (!mode64 && small) return this.address16();
+    const { base, index, scale } = this.addressRegisters();
+    const ripRelative = mode64 && base < 0 && decoded.sib < 0;
+    const constant = BigInt(decoded.displacement) + (ripRelative ? this.place.next : 0n);
+    const offset =
+      mode64 && !small ? this.sum64(base, index, scale, constant) : this.sum32(base, index, scale, constant);
+    const defaultSegment = base === RSP || base === RBP ? SS : DS;
+    return decoded.form!.offsetOnly
+      ? { offset: this.let(offset), segment: this.i32(0), linear: mode64 }
+      : this.dataAddress(offset, defaultSegment, true);
+  }
+
+  /** SDM vol 2, tables 2-2 and 2-3; -1: none. */
+  private addressRegisters(): { base: number; index: number; scale: number } {
+    const { modrm, sib, px } = this.decoded;
+    const noBase = modrm >> 6 === 0;
+    if (sib < 0) {
+      const base = (modrm & 7) | (px & PX.rexB ? 8 : 0);
+      return { base: noBase && (modrm & 7) === 5 ? -1 : base, index: -1, scale: 0 };
+    }
+    const base = (sib & 7) | (px & PX.rexB ? 8 : 0);
+    const index = ((sib >> 3) & 7) | (px & PX.rexX ? 8 : 0);
+    return { base: noBase && (sib & 7) === 5 ? -1 : base, index: index === RSP ? -1 : index, scale: sib >> 6 };
+  }
+
+  private sum64(base: number, index: number, scale: number, constant: bigint): Expr {
+    let sum: Expr | undefined = base < 0 ? undefined : this.readGpr(base, 64);
+    if (index >= 0) {
+      const scaled = this.shl(this.readGpr(index, 64), scale);
+      sum = sum ? this.add(sum, scaled) : scaled;
+    }
+    return sum ? this.add(sum, constant) : this.i64(constant);
+  }
+
+  private sum32(base: number, index: number, scale: number, constant: bigint): Expr {
+    let sum: Expr | undefined = base < 0 ? undefined : this.wrap(this.readGpr(base, 64));
+    if (index >= 0) {
+      const scaled = this.shl(this.wrap(this.readGpr(index, 64)), scale);
+      sum = sum ? this.add(sum, scaled) : scaled;
+    }
+    const low = Number(BigInt.asIntN(32, constant));
+    return this.u64(sum ? this.add(sum, low) : this.i32(low));
+  }
+
+  private address16(): Address {
+    const { modrm, displacement, form } = this.decoded;
+    const direct = modrm >> 6 === 0 && (modrm & 7) === 6;
+    const [base, index] = ADDRESS16[modrm & 7]!;
+    let sum: Expr = this.i64(displacement);
+    if (!direct) {
+      sum = this.add(this.readGpr(base, 64), displacement);
+      if (index !== undefined) sum = this.add(sum, this.readGpr(index, 64));
+    }
+    const offset = this.and(sum, 0xffff);
+    if (form!.offsetOnly) return { offset: this.let(offset), segment: this.i32(0) };
+    return this.dataAddress(offset, !direct && base === RBP ? SS : DS, true);
+  }
+
+  dataAddress(offset: Expr, defaultSegment: number, overridable: boolean): Address {
+    const override = overridable ? this.override : -1;
+    const segment = override >= 0 ? override : defaultSegment;
+    if (!this.mode64) return { offset: this.let(offset), segment: this.i32(segment) };
+    // Only FS and GS have a base.
+    const based = override >= FS ? this.add(offset, this.segmentBase(override)) : offset;
+    return { offset: this.let(based), segment: this.i32(segment), linear: true };
+  }
+
+  private segmentBase(segment: number): Expr {
+    return this.constantField("i64", CPU.segments + segment * SEG.size + SEG.base);
+  }
+
+  // --- leaving --------------------------------------------------------------------------------------------------
+
+  private where(): [Expr, Expr, Expr] {
+    const { host, rip, remaining } = this.place;
+    return [this.i32(host), this.i64(rip), this.i32(remaining)];
+  }
+
+  abandon(): void {
+    this.spill(true);
+    this.return(this.call(this.parts.cold.abandon, this.cpu, ...this.where()));
+  }
+
+  fault(vector: number, errorCode = -1): void {
+    this.spill(true);
+    this.return(this.call(this.parts.cold.raise, this.cpu, vector, errorCode, ...this.where()));
+  }
+
+  /** Calls a slow path; the instruction may end there. The results before `attention`; the last of them says `ok`. */
+  protected callSlow(target: FunctionRef, ...operands: Expr[]): Expr[] {
+    this.spill(true);
+    const results = this.callMulti(target, this.cpu, ...operands, ...this.where());
+    const attention = results.pop()!;
+    this.set(this.attention, this.or(this.get(this.attention), attention));
+    this.if(this.eqz(results.at(-1)!), () => this.return(this.i32(0)), undefined, false);
+    this.mayInterrupt = true;
+    return results;
+  }
+
+  // --- memory ---------------------------------------------------------------------------------------------------
+
+  /** Linear address after limit and rights checks. */
+  private linear(address: Address, bytes: number, write: boolean, displacement = 0): Expr {
+    const offset = displacement === 0 ? address.offset : this.add(address.offset, displacement);
+    if (this.mode64) return this.let(offset);
+    const segment = Number(constantOf(address.segment));
+    if ((this.context.flatSegments >> segment) & 1) {
+      return this.let(displacement === 0 ? offset : this.and(offset, 0xffff_ffff));
+    }
+    const linear = this.call(this.parts.segment, this.cpu, segment, offset, bytes, write ? 1 : 0);
+    this.if(this.eq(linear, -1), () => this.abandon(), undefined, false);
+    return linear;
+  }
+
+  private entry(linear: Expr): Expr {
+    return tlbEntry(this, this.cpu, linear, this.constantField("i32", CPU.tlbBase));
+  }
+
+  private hostOf(kind: "read" | "modify", linear: Expr, bytes: number): Expr {
+    const entry = this.entry(linear);
+    const tag = kind === "read" ? TLB_ENTRY.readTag : TLB_ENTRY.writeTag;
+    return this.choose(
+      "i32",
+      tlbHit(this, entry, tag, linear, bytes),
+      () => hostAddress(this, entry, linear),
+      () => this.callSlow(this.parts.cold[kind], linear, this.i32(bytes))[0]!,
+      true,
+    );
+  }
+
+  readMemory(address: Address, bytes: Bytes, displacement = 0): Expr {
+    return this.load("i64", bytes, this.hostOf("read", this.linear(address, bytes, false, displacement), bytes));
+  }
+
+  hostRead(address: Address, bytes: number): Expr {
+    return this.hostOf("read", this.linear(address, bytes, false), bytes);
+  }
+
+  private linear128(address: Address, write: boolean, aligned: boolean): Expr {
+    if (aligned) {
+      // Before the limit: through SS too it is #GP.
+      const segment = this.mode64 ? 0 : Number(constantOf(address.segment));
+      const flat = this.mode64 || ((this.context.flatSegments >> segment) & 1) !== 0;
+      const linear = flat ? address.offset : this.add(address.offset, this.segmentBase(segment));
+      this.if(this.and(this.wrap(linear), 15), () => this.fault(VECTOR.gp, 0), undefined, false);
+    }
+    return this.linear(address, 16, write);
+  }
+
+  readMemory128(address: Address, aligned = false): Expr {
+    return this.loadV128(this.hostOf("read", this.linear128(address, false, aligned), 16));
+  }
+
+  private storeAt(address: Expr, offset: number, bytes: number, value: Expr): void {
+    if (value.type === "v128") this.storeV128(address, value, offset);
+    else this.store(bytes as Bytes, address, value, offset);
+  }
+
+  private writeLinear(linear: Expr, bytes: number, value: Expr): void {
+    const entry = this.entry(linear);
+    // What both sides need is evaluated before they part.
+    const settled = this.settle(value);
+    this.if(
+      tlbHit(this, entry, TLB_ENTRY.writeTag, linear, bytes),
+      () => this.storeAt(hostAddress(this, entry, linear), 0, bytes, settled),
+      () => {
+        this.storeAt(this.cpu, CPU.scratch, bytes, settled);
+        this.callSlow(this.parts.cold.write, linear, this.i32(bytes));
+      },
+      true,
+    );
+  }
+
+  writeMemory(address: Address, bytes: Bytes, value: Expr, displacement = 0): void {
+    this.writeLinear(this.linear(address, bytes, true, displacement), bytes, value);
+  }
+
+  writeMemory128(address: Address, value: Expr, aligned = false): void {
+    this.writeLinear(this.linear128(address, true, aligned), 16, value);
+  }
+
+  modifyMemory(address: Address, bytes: Bytes, change: (old: Expr) => Expr): void {
+    const host = this.hostOf("modify", this.linear(address, bytes, true), bytes);
+    this.store(bytes, host, change(this.load("i64", bytes, host)));
+    this.if(
+      this.eq(host, this.fieldAddress(CPU.scratch)),
+      () => this.callSlow(this.parts.cold.commit),
+      undefined,
+      false,
+    );
+  }
+
+  proveWritable(address: Address, bytes: number): void {
+    const linear = this.linear(address, bytes, true);
+    this.if(
+      tlbHit(this, this.entry(linear), TLB_ENTRY.writeTag, linear, bytes),
+      () => {},
+      () => this.callSlow(this.parts.cold.prove, linear, this.i32(bytes)),
+      true,
+    );
+  }
+}

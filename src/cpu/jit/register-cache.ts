@@ -1,0 +1,400 @@
+import { constantOf, type Expr, type Variable } from "../../emit/index.ts";
+import type { OperandWidth } from "../isa/x86.ts";
+import { CPU } from "../state.ts";
+import { conditionOf, type FlagSource, isPlain, zeroOf } from "./flag-sources.ts";
+import { LazyValues } from "./lazy-values.ts";
+
+/** What a general register holds at this point of the code. */
+interface RegisterValue {
+  readonly expr: Expr;
+  /** Not (yet) in the vCPU block. */
+  readonly dirty: boolean;
+  /** Known to be zero above bit 31. */
+  readonly low32: boolean;
+}
+
+/** The arithmetic flags at this point of the code. */
+interface FlagState {
+  /** The two words, see CPU; undefined: not loaded, or to be made by `make`. */
+  result: Expr | undefined;
+  carry: Expr | undefined;
+  readonly dirty: boolean;
+  /** Sets the words from `source`, when somebody wants them. */
+  make: (() => void) | undefined;
+  /** What produced them, where that is known: conditions are then tested without the words. */
+  readonly source: FlagSource | undefined;
+  /** INC and DEC: CF is that of this state. */
+  readonly carryFrom: FlagState | undefined;
+  readonly width: OperandWidth;
+}
+
+interface GuestState {
+  readonly gprs: (RegisterValue | undefined)[];
+  readonly flags: FlagState;
+}
+
+/** Registers that a loop over string units assigns, as mutable locals. */
+interface PinnedState {
+  readonly gprs: ReadonlyMap<number, Variable>;
+  readonly result: Variable;
+  readonly carry: Variable;
+  /** What a fault or an interrupt finds: CMPS and SCAS leave the flags as they were before the first unit. */
+  readonly faultFlags: FlagState | undefined;
+}
+
+const IN_MEMORY: FlagState = {
+  result: undefined,
+  carry: undefined,
+  dirty: false,
+  make: undefined,
+  source: undefined,
+  carryFrom: undefined,
+  width: 32,
+};
+
+/**
+ * General registers and flags as values, renamed at each write: a register is loaded on its first use and stored when
+ * the code leaves. Writes under a condition are merged behind it.
+ */
+export abstract class RegisterCache extends LazyValues {
+  private gprs: (RegisterValue | undefined)[] = new Array<undefined>(16).fill(undefined);
+  private flags: FlagState = IN_MEMORY;
+  private pinned: PinnedState | undefined;
+  private readonly constants = new Map<number, { expr: Expr; region: { open: boolean } }>();
+
+  get cpu(): Expr {
+    return this.param(0);
+  }
+
+  field(type: "i32" | "i64", offset: number): Expr {
+    return this.load(type, type === "i32" ? 4 : 8, this.cpu, offset);
+  }
+
+  /** A field that nothing in a block changes. */
+  protected constantField(type: "i32" | "i64", offset: number): Expr {
+    const known = this.constants.get(offset);
+    if (known?.region.open) return known.expr;
+    const expr = this.field(type, offset);
+    this.constants.set(offset, { expr, region: this.region });
+    return expr;
+  }
+
+  // --- general registers ----------------------------------------------------------------------------------------
+
+  private register(register: number): RegisterValue {
+    const variable = this.pinned?.gprs.get(register);
+    if (variable) return { expr: this.snapshot(variable), dirty: true, low32: false };
+    let value = this.gprs[register];
+    if (value === undefined) {
+      value = { expr: this.field("i64", CPU.gpr + register * 8), dirty: false, low32: false };
+      this.gprs[register] = value;
+    }
+    return value;
+  }
+
+  private setRegister(register: number, expr: Expr, low32: boolean): void {
+    const variable = this.pinned?.gprs.get(register);
+    if (variable) this.set(variable, expr);
+    else this.gprs[register] = { expr: this.settle(expr), dirty: true, low32 };
+  }
+
+  readGpr(register: number, width: OperandWidth = this.width): Expr {
+    const { expr, low32 } = this.register(register);
+    return width === 64 || (width === 32 && low32) ? expr : this.zx(expr, width);
+  }
+
+  writeGpr(register: number, value: Expr, width: OperandWidth = this.width): void {
+    if (width >= 32) {
+      this.setRegister(register, this.zx(value, width), width === 32);
+      return;
+    }
+    const mask = width === 16 ? 0xffff : 0xff;
+    const { expr, low32 } = this.register(register);
+    this.setRegister(register, this.or(this.and(expr, ~mask), this.and(value, mask)), low32);
+  }
+
+  /** AH, CH, DH, BH by the number of the register they are part of. */
+  protected readHigh(register: number): Expr {
+    return this.and(this.shrU(this.register(register).expr, 8), 0xff);
+  }
+
+  protected writeHigh(register: number, value: Expr): void {
+    const { expr, low32 } = this.register(register);
+    this.setRegister(register, this.or(this.and(expr, ~0xff00), this.shl(this.and(value, 0xff), 8)), low32);
+  }
+
+  readAh(): Expr {
+    return this.readHigh(0);
+  }
+
+  writeAh(value: Expr): void {
+    this.writeHigh(0, value);
+  }
+
+  // --- flags ----------------------------------------------------------------------------------------------------
+
+  private resolve(state: FlagState): void {
+    const { make } = state;
+    if (make === undefined) return;
+    state.make = undefined;
+    const { flags, width } = this;
+    this.width = state.width;
+    make();
+    state.result = this.flags.result;
+    state.carry = this.flags.carry;
+    this.flags = flags;
+    this.width = width;
+  }
+
+  flagsResult(): Expr {
+    if (this.pinned) return this.snapshot(this.pinned.result);
+    this.resolve(this.flags);
+    // A copy: a load under a condition is forgotten behind it.
+    if (this.flags.result === undefined) this.flags = { ...this.flags, result: this.field("i64", CPU.flagsResult) };
+    return this.flags.result!;
+  }
+
+  flagsCarry(): Expr {
+    if (this.pinned) return this.snapshot(this.pinned.carry);
+    this.resolve(this.flags);
+    if (this.flags.carry === undefined) this.flags = { ...this.flags, carry: this.field("i32", CPU.flagsCarry) };
+    return this.flags.carry!;
+  }
+
+  setFlags(result: Expr, carry: Expr): void {
+    if (this.pinned) {
+      this.set(this.pinned.result, result);
+      this.set(this.pinned.carry, carry);
+      return;
+    }
+    this.flags = { ...IN_MEMORY, result: this.let(result), carry: this.let(carry), dirty: true };
+  }
+
+  private defer(source: FlagSource, make: () => void): void {
+    if (this.pinned) make();
+    else this.flags = { ...IN_MEMORY, dirty: true, make, source, width: this.width };
+  }
+
+  override flagsAdd(a: Expr, b: Expr, sum: Expr): void {
+    const result = this.let(sum);
+    const source: FlagSource = { kind: "add", a, b, result, width: this.width, plain: isPlain("add", a, b, result) };
+    this.defer(source, () => super.flagsAdd(a, b, result));
+  }
+
+  override flagsSub(a: Expr, b: Expr, difference: Expr): void {
+    const result = this.let(difference);
+    const source: FlagSource = { kind: "sub", a, b, result, width: this.width, plain: isPlain("sub", a, b, result) };
+    this.defer(source, () => super.flagsSub(a, b, result));
+  }
+
+  override flagsLogic(value: Expr): void {
+    const result = this.let(value);
+    const source: FlagSource = { kind: "logic", a: result, b: result, result, width: this.width, plain: true };
+    this.defer(source, () => super.flagsLogic(result));
+  }
+
+  override flagsKeepCarry(compute: () => void): void {
+    // The carry that stays must not be looked for in memory later: a cold path may have stored newer flags there.
+    if (!this.flags.dirty && this.flags.carry === undefined) this.flagsCarry();
+    const previous = this.flags;
+    compute();
+    const fresh = this.flags;
+    const make = () => {
+      this.flags = previous;
+      super.flagsKeepCarry(() => {
+        this.flags = fresh;
+      });
+    };
+    this.flags = { ...fresh, result: undefined, carry: undefined, make, carryFrom: previous.carryFrom ?? previous };
+  }
+
+  override cf(): Expr {
+    if (this.pinned) return super.cf();
+    const { source, carryFrom } = this.flags;
+    if (carryFrom !== undefined) {
+      const { flags } = this;
+      this.flags = carryFrom;
+      const carry = this.cf();
+      this.flags = flags;
+      return carry;
+    }
+    return (source && conditionOf(this, source, "carry")) ?? super.cf();
+  }
+
+  override zf(): Expr {
+    const source = this.pinned ? undefined : this.flags.source;
+    return source ? zeroOf(this, source) : super.zf();
+  }
+
+  override sf(): Expr {
+    return (!this.pinned && this.flags.source && conditionOf(this, this.flags.source, "sign")) || super.sf();
+  }
+
+  override of_(): Expr {
+    return (!this.pinned && this.flags.source && conditionOf(this, this.flags.source, "overflow")) || super.of_();
+  }
+
+  override condition(code: number): Expr {
+    const { source, carryFrom } = this.flags;
+    if (!this.pinned && source !== undefined) {
+      const kind = CONDITIONS[code >> 1];
+      const fused = kind && !(kind === "belowEqual" && carryFrom) ? conditionOf(this, source, kind) : undefined;
+      if (fused !== undefined) return code & 1 ? this.eqz(fused) : fused;
+    }
+    return super.condition(code);
+  }
+
+  // --- conditional code -------------------------------------------------------------------------------------------
+
+  override if(condition: Expr, then: () => void, otherwise?: () => void, likely?: boolean): void {
+    const known = constantOf(condition);
+    if (known !== undefined) {
+      if (known !== 0n) then();
+      else otherwise?.();
+      return;
+    }
+    this.emit(condition);
+    const at = this.code.length;
+    const before: GuestState = { gprs: this.gprs, flags: this.flags };
+    const merged = new Map<number, Variable>();
+    let everTerminated = true;
+    const branch = (body: () => void) => () =>
+      this.inRegion(() => {
+        this.gprs = before.gprs.slice();
+        this.flags = before.flags;
+        this.terminated = false;
+        body();
+        if (!this.terminated) this.leaveBranch(before, merged);
+        everTerminated &&= this.terminated;
+      });
+    this.branches(branch(then), otherwise && branch(otherwise), likely);
+    this.gprs = before.gprs;
+    this.flags = before.flags;
+    this.terminated = everTerminated && otherwise !== undefined;
+    if (merged.size > 0) this.merge(merged, at);
+  }
+
+  /** At the end of a branch: what it changed goes to locals that both sides share. */
+  private leaveBranch(before: GuestState, merged: Map<number, Variable>): void {
+    const assign = (key: number, type: "i32" | "i64", value: Expr) => {
+      let variable = merged.get(key);
+      if (variable === undefined) {
+        variable = { type, index: this.allocate(type) };
+        merged.set(key, variable);
+      }
+      this.set(variable, value);
+    };
+    this.gprs.forEach((value, register) => {
+      if (value?.dirty && value !== before.gprs[register]) assign(register, "i64", value.expr);
+    });
+    if (this.flags.dirty && this.flags !== before.flags) {
+      assign(FLAGS_RESULT, "i64", this.flagsResult());
+      assign(FLAGS_CARRY, "i32", this.flagsCarry());
+    }
+  }
+
+  /** Behind the branches: the shared locals are the registers. In front of them, at `at`, they get the old values. */
+  private merge(merged: ReadonlyMap<number, Variable>, at: number): void {
+    const end = this.code.length;
+    for (const [key, variable] of merged) {
+      if (key === FLAGS_RESULT) this.set(variable, this.flagsResult());
+      else if (key === FLAGS_CARRY) this.set(variable, this.flagsCarry());
+      else this.set(variable, this.register(key).expr);
+    }
+    this.moveCode(end, at);
+    for (const [key, variable] of merged) {
+      if (key < FLAGS_RESULT) this.gprs[key] = { expr: this.get(variable), dirty: true, low32: false };
+    }
+    const [result, carry] = [merged.get(FLAGS_RESULT), merged.get(FLAGS_CARRY)];
+    if (result && carry) this.flags = { ...IN_MEMORY, result: this.get(result), carry: this.get(carry), dirty: true };
+  }
+
+  /** Moves what was written from `from` on to the earlier place `to`. */
+  private moveCode(from: number, to: number): void {
+    const { bytes, length } = this.code;
+    const moved = bytes.slice(from, length);
+    bytes.copyWithin(to + moved.length, to, from);
+    bytes.set(moved, to);
+    for (const hint of this.hints) if (hint[0] >= to) hint[0] += moved.length;
+  }
+
+  // --- string loops -----------------------------------------------------------------------------------------------
+
+  /** Inside `body`, a loop, these registers and the flags are mutable locals. */
+  protected pin(registers: readonly number[], keepFaultFlags: boolean, body: () => void): void {
+    const result = this.variable("i64", this.flagsResult());
+    const carry = this.variable("i32", this.flagsCarry());
+    const { dirty } = this.flags;
+    const faultFlags = keepFaultFlags ? this.flags : undefined;
+    const gprs = new Map(registers.map((register) => [register, this.variable("i64", this.register(register).expr)]));
+    this.pinned = { gprs, result, carry, faultFlags };
+    body();
+    this.pinned = undefined;
+    for (const [register, variable] of gprs) {
+      this.gprs[register] = { expr: this.freeze(variable), dirty: true, low32: false };
+    }
+    this.flags = {
+      ...IN_MEMORY,
+      result: this.freeze(result),
+      carry: this.freeze(carry),
+      dirty: dirty || keepFaultFlags,
+    };
+  }
+
+  // --- leaving ----------------------------------------------------------------------------------------------------
+
+  /** Stores what the vCPU block does not have yet. `unfinished`: the instruction may be abandoned. */
+  protected spill(unfinished: boolean): void {
+    const { pinned } = this;
+    const flags = pinned ? (unfinished && pinned.faultFlags) || undefined : this.flags;
+    this.gprs = this.gprs.map((value, register) => {
+      const variable = pinned?.gprs.get(register);
+      if (variable) this.setField("i64", CPU.gpr + register * 8, this.get(variable));
+      else if (value?.dirty) {
+        this.setField("i64", CPU.gpr + register * 8, value.expr);
+        return { ...value, dirty: false };
+      }
+      return value;
+    });
+    if (flags?.dirty) {
+      this.resolve(flags);
+      this.setField("i64", CPU.flagsResult, flags.result!);
+      this.setField("i32", CPU.flagsCarry, flags.carry!);
+      if (flags === this.flags) this.flags = { ...flags, dirty: false };
+    } else if (pinned && flags === undefined) {
+      this.setField("i64", CPU.flagsResult, this.get(pinned.result));
+      this.setField("i32", CPU.flagsCarry, this.get(pinned.carry));
+    }
+  }
+
+  /** Between instructions: what later ones may still read. */
+  protected releaseAtBoundary(): void {
+    const roots: Expr[] = [];
+    for (const value of this.gprs) if (value) roots.push(value.expr);
+    const addFlags = (state: FlagState | undefined): void => {
+      if (state === undefined) return;
+      if (state.result) roots.push(state.result);
+      if (state.carry) roots.push(state.carry);
+      // What `make` refers to is its source and the carry that stays.
+      if (state.source) roots.push(state.source.a, state.source.b, state.source.result);
+      addFlags(state.carryFrom);
+    };
+    addFlags(this.flags);
+    for (const { expr, region } of this.constants.values()) if (region.open) roots.push(expr);
+    this.releaseLocals(roots);
+  }
+
+  setField(type: "i32" | "i64", offset: number, value: Expr | number | bigint): void {
+    this.store(type === "i32" ? 4 : 8, this.cpu, this.of(type, value), offset);
+  }
+
+  fieldAddress(offset: number): Expr {
+    return this.add(this.cpu, offset);
+  }
+}
+
+/** Keys of the flag words beside register numbers. */
+const FLAGS_RESULT = 16;
+const FLAGS_CARRY = 17;
+
+const CONDITIONS = ["overflow", undefined, undefined, "belowEqual", undefined, undefined, "less", "lessEqual"] as const;
