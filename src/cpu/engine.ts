@@ -9,7 +9,7 @@ import { Breakpoints } from "./mmu/breakpoints.ts";
 import { Mmu } from "./mmu/mmu.ts";
 import { CPU, CS, EVENT, FLAG, RSP, STOP, VECTOR } from "./state.ts";
 import { SystemContext } from "./system/context.ts";
-import { deliver, type Interruption } from "./system/delivery.ts";
+import { deliver, type Interruption, isInsideRepeat } from "./system/delivery.ts";
 import { OPERATION_TABLE } from "./system/operations.ts";
 import { portRead, portWrite } from "./system/port-access.ts";
 import { resetVcpu } from "./system/reset.ts";
@@ -278,19 +278,24 @@ export class SoftwareVcpu implements CpuPins {
       const hits = this.breakpoints.execute(state.is64 ? linear : linear >>> 0);
       if (hits !== 0) {
         this.setDr6(hits);
-        return this.fault(VECTOR.db, -1);
+        return this.breakpoint();
       }
     }
     state.setU32(CPU.interruptShadow, 0);
+    // RF covers this instruction; IRET may set it for the next one.
+    if (flags & FLAG.rf) state.setU32(CPU.eflags, state.u32(CPU.eflags) & ~FLAG.rf);
     this.reserve = this.limitBudget(1);
     this.context.interrupted = false;
     const stop = this.enter();
     this.giveBack();
     if (stop === STOP.fault || stop === STOP.wait) {
-      if (stop === STOP.wait) state.setU32(CPU.interruptShadow, shadow);
+      if (stop === STOP.wait) {
+        state.setU32(CPU.interruptShadow, shadow);
+        state.setU32(CPU.eflags, state.u32(CPU.eflags) | (flags & FLAG.rf));
+      }
       return this.handle(stop);
     }
-    if (flags & FLAG.rf) state.setU32(CPU.eflags, state.u32(CPU.eflags) & ~FLAG.rf);
+    if (flags & FLAG.rf && isInsideRepeat(this.context)) state.setU32(CPU.eflags, state.u32(CPU.eflags) | FLAG.rf);
     // MOV SS holds the trap back until after the next instruction (SDM vol 3, 6.8.3).
     // INT n, INT3, INTO and INT1 have cleared TF: their handler is not trapped into (SDM vol 3, 17.3.1.4).
     if (flags & FLAG.tf && state.u32(CPU.interruptShadow) !== 2 && !this.context.interrupted) {
@@ -307,9 +312,9 @@ export class SoftwareVcpu implements CpuPins {
     data.setInt32(CLOCK.sliceBudget, data.getInt32(CLOCK.sliceBudget, true) + reserve, true);
   }
 
-  private fault(vector: number, errorCode: number): VcpuExit | undefined {
-    if (this.onException?.(vector, errorCode)) return { reason: "exception", vector, errorCode };
-    return this.deliver({ vector, errorCode, source: "fault" });
+  private breakpoint(): VcpuExit | undefined {
+    if (this.onException?.(VECTOR.db, -1)) return { reason: "exception", vector: VECTOR.db, errorCode: -1 };
+    return this.deliver({ vector: VECTOR.db, errorCode: -1, source: "breakpoint" });
   }
 
   /** DR6: B0-B3 are replaced, BS, BT and BD stay until software clears them; DR7.GD is cleared. */

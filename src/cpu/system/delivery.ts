@@ -6,7 +6,7 @@ import { checkStack, currentStack, DATA_SEGMENTS, loadFromDescriptor, loadNull, 
 import { taskSwitch } from "./tasks.ts";
 
 /** Where an interruption comes from; decides about DPL checks, the EXT bit and the saved RF. */
-export type Source = "fault" | "trap" | "external" | "software" | "int1";
+export type Source = "fault" | "breakpoint" | "trap" | "external" | "software" | "int1";
 
 export interface Interruption {
   readonly vector: number;
@@ -52,11 +52,12 @@ export function deliver(context: SystemContext, interruption: Interruption): boo
 
 /**
  * EFLAGS as pushed. RF is set where the same instruction goes on afterwards, so that it does not hit its breakpoint
- * again: by faults, and by what comes between two units of a repeated string instruction (SDM vol 3, 17.3.1.1).
+ * again: by faults other than the instruction breakpoint itself, and by what comes between two units of a repeated string
+ * instruction (SDM vol 3, 17.3.1.1).
  */
-function savedFlags(context: SystemContext, { source, vector }: Interruption): number {
+function savedFlags(context: SystemContext, { source }: Interruption): number {
   const flags = context.cpu.eflags;
-  if (source === "fault") return vector === VECTOR.db ? flags : flags | FLAG.rf;
+  if (source === "fault") return flags | FLAG.rf;
   const between = source === "trap" || source === "external";
   return between && isInsideRepeat(context) ? flags | FLAG.rf : flags;
 }
@@ -65,7 +66,7 @@ const LEGACY_PREFIXES = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0
 const LONGEST_INSTRUCTION = 15;
 
 /** The last instruction was a string instruction under REP that has not finished: RIP still points at it. */
-function isInsideRepeat(context: SystemContext): boolean {
+export function isInsideRepeat(context: SystemContext): boolean {
   const { cpu } = context;
   if (context.rip !== context.startRip) return false;
   const start = cpu.u32(CPU.startPc);
