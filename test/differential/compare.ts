@@ -1,7 +1,7 @@
 /** What must agree between two outcomes of a linked program. */
 import { ARITHMETIC_FLAGS } from "./form.ts";
 import type { LinkedProgram } from "./program.ts";
-import { type Bytes, CODE_BASE, type Outcome, VECTOR_TIMEOUT, WINDOW_BASE } from "./state.ts";
+import { type Bytes, type Outcome, VECTOR_TIMEOUT, WINDOW_BASE } from "./state.ts";
 
 const GPR_NAMES = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"];
 const PAGE_FAULT = 14;
@@ -46,6 +46,9 @@ export function compare(program: LinkedProgram, native: Outcome, subject: Outcom
   if ((native.rflags ^ subject.rflags) & mask) check("rflags", native.rflags & mask, subject.rflags & mask);
   const registers = program.mode === 64 ? 16 : 8;
   for (let i = 0; i < registers; i++) check(GPR_NAMES[i] ?? `r${i}`, native.gpr[i]!, subject.gpr[i]!);
+  ["ds", "es", "fs", "gs", "ss", "cs"].forEach((name, i) => {
+    check(name, native.segments[i]!, subject.segments[i]!);
+  });
   compareFloat(program, native.fx, subject.fx, differences);
   compareMemory(program, native.changes, subject.changes, background, differences);
   return differences;
@@ -162,7 +165,7 @@ function sameChanges(left: readonly Bytes[], right: readonly Bytes[]): boolean {
 export function describeCase(program: LinkedProgram): string {
   const { units } = program.program;
   const lines = units.map((unit, index) => {
-    const from = program.addresses[index]! - CODE_BASE - program.codeOffset;
+    const from = program.addresses[index]! - program.addresses[0]!;
     const bytes = [...program.code.subarray(from, from + unit.bytes.length)];
     const text = bytes.map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
     const setup = unit.start > 0 ? ` (after ${unit.start} bytes of set-up)` : "";

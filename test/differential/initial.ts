@@ -37,8 +37,20 @@ export function initialFlags(random: Random): number {
   return flags;
 }
 
-export function initialSegments(random: Random, mode: Mode): SegmentPlan {
+export function initialSegments(random: Random, mode: Mode, narrow: boolean): SegmentPlan {
   if (mode === 64) return { ds: Ldt.null, es: Ldt.null, fs: Ldt.null, gs: Ldt.null, ss: Ldt.null };
+  if (narrow) {
+    // What 16-bit addresses can reach.
+    const near = [Ldt.window, Ldt.window, Ldt.window, Ldt.half, Ldt.flat];
+    const ss = random.chance(0.8) ? Ldt.stack16 : Ldt.flat;
+    const [ds, es, fs, gs] = [near, near, near, near].map((choice) => random.pick(choice)) as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    return { ds, es, fs, gs, ss, cs: Ldt.code16 };
+  }
   const odd = [Ldt.window, Ldt.window, Ldt.half, Ldt.readOnly, Ldt.expandDown, Ldt.null];
   return {
     ds: random.chance(0.96) ? Ldt.flat : random.pick(odd),

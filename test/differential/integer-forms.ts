@@ -252,6 +252,35 @@ const flow = forms(
   `,
 );
 
+/** Selectors of the local table; the processors agree on its contents. */
+const segments = forms(
+  "integer",
+  "segment",
+  `
+  mov es,rm;   8E /0;    x32 m2 g:none kind:selector
+  mov cs,rm;   8E /1;    x32 m2 g:none kind:selector
+  mov ss,rm;   8E /2;    x32 m2 g:none kind:selector
+  mov ds,rm;   8E /3;    x32 m2 g:none kind:selector
+  mov fs,rm;   8E /4;    x32 m2 g:none kind:selector
+  mov gs,rm;   8E /5;    x32 m2 g:none kind:selector
+  pop es;      07;       q x32 c:s kind:popsegment
+  pop ss;      17;       q x32 c:s kind:popsegment
+  pop ds;      1F;       q x32 c:s kind:popsegment
+  pop fs;      0F A1;    q x32 c:s kind:popsegment
+  pop gs;      0F A9;    q x32 c:s kind:popsegment
+  les;         C4 /r;    v x32 mem m6 g:reg kind:farpointer
+  lds;         C5 /r;    v x32 mem m6 g:reg kind:farpointer
+  lss;         0F B2 /r; v x32 mem m6 g:reg kind:farpointer norep
+  lfs;         0F B4 /r; v x32 mem m6 g:reg kind:farpointer norep
+  lgs;         0F B5 /r; v x32 mem m6 g:reg kind:farpointer norep
+  lar;         0F 02 /r; v x32 m2 g:reg w:Z kind:selector norep
+  lsl;         0F 03 /r; v x32 m2 g:reg w:Z kind:selector norep
+  verr;        0F 00 /4; x32 m2 g:none w:Z kind:selector norep
+  verw;        0F 00 /5; x32 m2 g:none w:Z kind:selector norep
+  arpl;        63 /r;    x32 m2 g:rm w:Z
+  `,
+);
+
 /** What user mode may not do, or nobody can, and what does nothing. CR0.UMIP and ports: see the native runner's system. */
 const other = forms(
   "integer",
@@ -328,6 +357,7 @@ export const integerForms: readonly Form[] = [
   ...moves,
   ...stack,
   ...strings,
+  ...segments,
   ...flow,
   ...other,
 ];

@@ -32,6 +32,8 @@ export interface MemoryOperand {
 export interface OperandContext {
   readonly random: Random;
   readonly mode: Mode;
+  /** 16-bit code: addresses are 16 bits unless 67h says 32. */
+  readonly narrow: boolean;
   readonly segments: SegmentPlan;
   /** Values of registers that no instruction so far can have changed. */
   readonly known: readonly (bigint | undefined)[];
@@ -94,7 +96,7 @@ export function memoryOperand(
 ): MemoryOperand {
   const { random, mode } = context;
   if (!options.exact && random.chance(0.03)) return arbitraryOperand(context);
-  if (mode === 32 && random.chance(0.08)) {
+  if (mode === 32 && random.chance(context.narrow ? 0.85 : 0.08)) {
     const operand = shortOperand(context, bytes, align, options.bias ?? 0);
     if (operand) return operand;
   }
@@ -104,9 +106,9 @@ export function memoryOperand(
     override = mode === 64 ? random.pick([ES, CS, SS, DS, FS, GS, FS, GS]) : random.pick([ES, SS, DS, FS, GS, FS, GS]);
     prefixes.push(SEGMENT_PREFIXES[override]!);
   }
-  const narrow = mode === 64 && random.chance(0.07);
-  if (narrow) prefixes.push(0x67);
-  const wide = mode === 64 && !narrow;
+  const prefixed = mode === 64 ? random.chance(0.07) : context.narrow;
+  if (prefixed) prefixes.push(0x67);
+  const wide = mode === 64 && !prefixed;
 
   for (let attempt = 0; ; attempt++) {
     const style = attempt > 4 ? 0 : random.below(8);
@@ -169,7 +171,8 @@ function shortOperand(context: OperandContext, bytes: number, align: boolean, bi
   const mod = random.below(3);
   const registers = [[3, 6], [3, 7], [5, 6], [5, 7], [6], [7], mod === 0 ? [] : [5], [3]][rm]!;
   const implied = rm === 2 || rm === 3 || (rm === 6 && mod !== 0) ? SS : DS;
-  const prefixes = implied === segment && random.chance(0.8) ? [0x67] : [0x67, SEGMENT_PREFIXES[segment]!];
+  const prefixes = context.narrow ? [] : [0x67];
+  if (implied !== segment || random.chance(0.2)) prefixes.push(SEGMENT_PREFIXES[segment]!);
   let sum = 0;
   for (const register of registers) {
     const value = context.known[register];
@@ -190,16 +193,17 @@ function shortOperand(context: OperandContext, bytes: number, align: boolean, bi
 }
 
 /** Any addressing form, wherever it leads. */
-function arbitraryOperand({ random, mode }: OperandContext): MemoryOperand {
+function arbitraryOperand({ random, mode, narrow }: OperandContext): MemoryOperand {
   const prefixes: number[] = [];
   if (random.chance(0.2)) prefixes.push(random.pick(SEGMENT_PREFIXES));
-  const short = random.chance(0.2);
-  if (short) prefixes.push(0x67);
+  const prefixed = random.chance(0.2);
+  if (prefixed) prefixes.push(0x67);
+  const short = mode === 32 && prefixed !== narrow;
   const mod = random.below(3);
   const rm = random.below(8);
   const bytes = [(mod << 6) | rm];
   let displacement = mod === 0 ? 0 : mod === 1 ? 1 : 4;
-  if (short && mode === 32) displacement = mod === 0 ? (rm === 6 ? 2 : 0) : mod;
+  if (short) displacement = mod === 0 ? (rm === 6 ? 2 : 0) : mod;
   else {
     if (rm === 4) bytes.push(random.below(256));
     const base = rm === 4 ? bytes[1]! & 7 : rm;
@@ -212,7 +216,7 @@ function arbitraryOperand({ random, mode }: OperandContext): MemoryOperand {
 
 /** The offset operand of MOV A0-A3: its prefixes and bytes. */
 export function offsetOperand(context: OperandContext, bytes: number): { prefixes: number[]; bytes: number[] } {
-  const { random, mode } = context;
+  const { random, mode, narrow } = context;
   const prefixes: number[] = [];
   let segment: number = DS;
   if (random.chance(0.3)) {
@@ -220,8 +224,8 @@ export function offsetOperand(context: OperandContext, bytes: number): { prefixe
     prefixes.push(SEGMENT_PREFIXES[segment]!);
   }
   const effective = pickAddress(context, segment, bytes, false) - segmentRange(context, segment).base;
-  const short = random.chance(0.15);
-  if (short) prefixes.push(0x67);
-  const width = mode === 64 ? (short ? 4 : 8) : short ? 2 : 4;
+  const prefixed = random.chance(0.15);
+  if (prefixed) prefixes.push(0x67);
+  const width = mode === 64 ? (prefixed ? 4 : 8) : prefixed !== narrow ? 2 : 4;
   return { prefixes, bytes: little(effective, width) };
 }

@@ -1,4 +1,6 @@
 /** A generated case before its bytes are laid out: units can be dropped (to minimise a failure) and linked again. */
+
+import { little } from "./draft.ts";
 import type { Form } from "./form.ts";
 import { type Bytes, CODE_BASE, CODE_SIZE, type MachineCase, type Mode, type SegmentPlan } from "./state.ts";
 
@@ -35,6 +37,8 @@ export interface PatchFixup {
 
 export interface Program {
   readonly mode: Mode;
+  /** 16-bit code, whose segment begins with the code page. */
+  readonly narrow: boolean;
   readonly gpr: BigUint64Array;
   readonly rflags: number;
   readonly fx: Uint8Array;
@@ -50,7 +54,7 @@ export interface Program {
 
 export interface LinkedProgram extends MachineCase {
   readonly program: Program;
-  /** Addresses of the units, and of the end. */
+  /** Offsets in CS of the units, and of the end. */
   readonly addresses: readonly number[];
   /** Undefined flags before each unit, and at the end. */
   readonly undefinedBefore: readonly number[];
@@ -64,7 +68,8 @@ export function link(program: Program): LinkedProgram | undefined {
   const length = offsets.at(-1)!;
   const cut = program.placement < 0 ? Math.min(-program.placement - 1, length - 1) : 0;
   const codeOffset = program.placement < 0 ? CODE_SIZE - (length - cut) : program.placement;
-  const addresses = offsets.map((offset) => CODE_BASE + codeOffset + offset);
+  const base = codeOffset + (program.narrow ? 0 : CODE_BASE);
+  const addresses = offsets.map((offset) => base + offset);
 
   const code = new Uint8Array(length);
   const jumps: { from: number; to: number }[] = [];
@@ -79,17 +84,14 @@ export function link(program: Program): LinkedProgram | undefined {
         jumps.push({ from: index, to: target });
         value = fixup.kind === "branch" ? distance() : addresses[target]!;
       } else value -= addresses[index + 1]!;
-      for (let i = 0; i < fixup.width; i++)
-        code[offsets[index]! + fixup.at + i] = i < 4 ? value >> (8 * i) : value >> 31;
+      code.set(little(value, fixup.width), offsets[index]! + fixup.at);
     }
   });
 
   const patches = [...program.patches];
   for (const fixup of program.patchFixups) {
-    const bytes = new Uint8Array(fixup.width);
     const target = Math.min(fixup.target, units.length);
-    new DataView(bytes.buffer).setUint32(0, addresses[target]!, true);
-    patches.push({ offset: fixup.offset, bytes });
+    patches.push({ offset: fixup.offset, bytes: Uint8Array.from(little(addresses[target]!, fixup.width)) });
     // Which unit branches through it is not tracked: any before the target may.
     for (let from = 0; from < target; from++) jumps.push({ from, to: target });
   }

@@ -205,7 +205,7 @@ export class SoftwareSubject implements Subject {
     const { state } = vcpu;
     for (let register = 0; register < 16; register++) state.setGpr(register, one.gpr[register]!);
     state.eflags = one.rflags;
-    state.setNumber(CPU.rip, CODE_BASE + one.codeOffset);
+    state.setNumber(CPU.rip, one.codeOffset + (one.segments.cs === Ldt.code16 ? 0 : CODE_BASE));
     if (mode === 64) {
       state.setSegment(CS, SELECTORS_64.cs, 0, 0xffff_ffff, 0xa0fb);
       state.setSegment(SS, SELECTORS_64.ss, 0, 0xffff_ffff, 0xc0f3);
@@ -213,8 +213,8 @@ export class SoftwareSubject implements Subject {
       state.setSegment(FS, 0, FS_BASE_64, 0, ATTR.unusable);
       state.setSegment(GS, 0, GS_BASE_64, 0, ATTR.unusable);
     } else {
-      const { ds, es, fs, gs, ss } = one.segments;
-      this.loadLdt(CS, Ldt.code);
+      const { ds, es, fs, gs, ss, cs = Ldt.code } = one.segments;
+      this.loadLdt(CS, cs);
       this.loadLdt(SS, ss);
       this.loadLdt(DS, ds);
       this.loadLdt(ES, es);
@@ -285,13 +285,28 @@ export class SoftwareSubject implements Subject {
       return this.data.getBigUint64(frame - 8, true);
     };
     const rip = field();
-    field();
+    const cs = field();
     const rflags = Number(field());
     const rsp = field();
+    const ss = field();
+    const selectors =
+      this.mode === 64 ? [] : [...[DS, ES, FS, GS].map((segment) => state.selector(segment)), Number(ss), Number(cs)];
+    const segments = new Uint16Array(6);
+    segments.set(selectors);
     const gpr = new BigUint64Array(16);
     for (let register = 0; register < 16; register++) gpr[register] = state.gpr(register);
     gpr[4] = rsp;
-    return { vector, error, cr2: state.u64(CPU.cr2), rip, rflags, gpr, fx: this.saveFloat(), changes: this.changes() };
+    return {
+      vector,
+      error,
+      cr2: state.u64(CPU.cr2),
+      rip,
+      rflags,
+      gpr,
+      segments,
+      fx: this.saveFloat(),
+      changes: this.changes(),
+    };
   }
 
   private changes(): Bytes[] {
@@ -320,12 +335,13 @@ export class SoftwareSubject implements Subject {
 
 /** The two words of a descriptor in the local table: SDM vol 3, figure 3-8. */
 function descriptorWords(index: number): { low: number; high: number } {
-  const { base, limit, code, readOnly, expandDown, narrow } = LDT_SEGMENTS[index]!;
+  const { base, limit, code, readOnly, expandDown, narrow, absent } = LDT_SEGMENTS[index]!;
   const pages = limit > 0xf_ffff;
   const value = pages ? limit >>> 12 : limit;
   const type = 1 | (readOnly ? 0 : 2) | (expandDown ? 4 : 0) | (code ? 8 : 0);
-  const access = 0xf0 | type;
-  const flags = (pages ? 8 : 0) | (narrow ? 0 : 4);
+  const access = (absent ? 0x70 : 0xf0) | type;
+  // AVL is set, as Linux does for a usable entry.
+  const flags = 1 | (pages ? 8 : 0) | (narrow ? 0 : 4);
   const low = ((value & 0xffff) | ((base & 0xffff) << 16)) >>> 0;
   const high = ((base >>> 16) & 0xff) | (access << 8) | (value & 0xf_0000) | (flags << 20) | (base & 0xff00_0000);
   return { low, high: high >>> 0 };

@@ -23,6 +23,10 @@ export const Ldt = {
   readOnly: 4,
   expandDown: 5,
   stack16: 6,
+  absent: 7,
+  execute: 8,
+  absentCode: 9,
+  code16: 10,
   null: 0xff,
 } as const;
 
@@ -35,6 +39,7 @@ export interface LdtSegment {
   readonly expandDown?: boolean;
   /** D/B = 0. */
   readonly narrow?: boolean;
+  readonly absent?: boolean;
 }
 
 export const LDT_SEGMENTS: readonly LdtSegment[] = [
@@ -45,6 +50,10 @@ export const LDT_SEGMENTS: readonly LdtSegment[] = [
   { base: WINDOW_BASE, limit: 0xffff, readOnly: true },
   { base: WINDOW_BASE, limit: 0x7fff, expandDown: true, narrow: true },
   { base: WINDOW_BASE, limit: 0xffff, narrow: true },
+  { base: WINDOW_BASE, limit: 0xffff, absent: true },
+  { base: 0, limit: 0x3fff_ffff, code: true, readOnly: true },
+  { base: 0, limit: 0x3fff_ffff, code: true, absent: true },
+  { base: CODE_BASE, limit: 0xfff, code: true, narrow: true },
 ];
 
 export const ldtSelector = (index: number): number => (index === Ldt.null ? 0 : index * 8 + 7);
@@ -55,6 +64,8 @@ export interface SegmentPlan {
   fs: number;
   gs: number;
   ss: number;
+  /** `Ldt.code` if left out, or `Ldt.code16`. */
+  cs?: number;
 }
 
 export interface Bytes {
@@ -63,7 +74,7 @@ export interface Bytes {
   readonly bytes: Uint8Array;
 }
 
-/** What a processor is given: the state, the code at `CODE_BASE + codeOffset`, changes to the window's background. */
+/** What a processor is given: the state, the code at `codeOffset` in its page, changes to the window's background. */
 export interface MachineCase {
   readonly mode: Mode;
   /** rax rcx rdx rbx rsp rbp rsi rdi r8-r15; in 32-bit mode eight, zero-extended. */
@@ -86,6 +97,8 @@ export interface Outcome {
   rip: bigint;
   rflags: number;
   gpr: BigUint64Array;
+  /** Selectors DS, ES, FS, GS, SS, CS; 32-bit mode only, else zeros. */
+  segments: Uint16Array;
   fx: Uint8Array;
   /** Differences of the window from its background, ascending. */
   changes: Bytes[];
@@ -95,9 +108,11 @@ export interface Outcome {
 export const VECTOR_TIMEOUT = 0xff;
 
 const MAGIC_REQUEST = 0x46494450;
+const PROTOCOL_VERSION = 2;
 const MAGIC_REPLY = 0x4f494450;
 const CASE_HEADER = 704;
-const OUTCOME_HEADER = 688;
+const OUTCOME_HEADER = 704;
+const SEGMENT_REGISTERS = 6;
 
 const align16 = (length: number): number => (length + 15) & ~15;
 
@@ -109,7 +124,7 @@ export function encodeBatch(background: Uint8Array, cases: readonly MachineCase[
   const out = new Uint8Array(total);
   const view = new DataView(out.buffer);
   view.setUint32(0, MAGIC_REQUEST, true);
-  view.setUint32(4, 1, true);
+  view.setUint32(4, PROTOCOL_VERSION, true);
   view.setUint32(8, background.length, true);
   out.set(background, 16);
   let at = 16 + background.length;
@@ -118,7 +133,8 @@ export function encodeBatch(background: Uint8Array, cases: readonly MachineCase[
     view.setUint16(at + 4, one.code.length, true);
     view.setUint16(at + 6, patchLength(one), true);
     view.setUint16(at + 8, one.codeOffset, true);
-    out.set([one.segments.ds, one.segments.es, one.segments.fs, one.segments.gs, one.segments.ss], at + 10);
+    const { ds, es, fs, gs, ss, cs = Ldt.code } = one.segments;
+    out.set([ds, es, fs, gs, ss, cs], at + 10);
     for (let i = 0; i < 16; i++) view.setBigUint64(at + 16 + 8 * i, one.gpr[i] ?? 0n, true);
     view.setUint32(at + 144, one.rflags, true);
     out.set(one.fx, at + 192);
@@ -145,6 +161,8 @@ export function decodeOutcomes(reply: Uint8Array, mode: Mode): Outcome[] {
   for (let at = 16; at < reply.length; at += view.getUint32(at, true)) {
     const gpr = new BigUint64Array(16);
     for (let i = 0; i < 16; i++) gpr[i] = view.getBigUint64(at + 40 + 8 * i, true);
+    const segments = new Uint16Array(SEGMENT_REGISTERS);
+    for (let i = 0; i < SEGMENT_REGISTERS; i++) segments[i] = view.getUint16(at + 176 + 2 * i, true);
     const changes: Bytes[] = [];
     let change = at + OUTCOME_HEADER;
     for (let run = view.getUint32(at + 12, true); run > 0; run--) {
@@ -160,7 +178,8 @@ export function decodeOutcomes(reply: Uint8Array, mode: Mode): Outcome[] {
       rip: view.getBigUint64(at + 24, true),
       rflags: view.getUint32(at + 32, true),
       gpr,
-      fx: reply.subarray(at + 176, at + 176 + 512),
+      segments,
+      fx: reply.subarray(at + 192, at + 192 + 512),
       changes,
     });
   }

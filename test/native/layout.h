@@ -23,13 +23,17 @@ enum {
   LDT_READ_ONLY = 4,   /* exactly the window, not writable */
   LDT_EXPAND_DOWN = 5, /* base window, offsets 0x8000-0xffff */
   LDT_STACK16 = 6,     /* exactly the window, B = 0: SP instead of ESP */
-  LDT_SIZE = 7,
+  LDT_ABSENT = 7,      /* exactly the window, not present */
+  LDT_EXECUTE = 8,     /* as LDT_CODE, but not readable */
+  LDT_ABSENT_CODE = 9, /* as LDT_CODE, but not present */
+  LDT_CODE16 = 10,     /* exactly the code page, 16-bit, readable */
+  LDT_SIZE = 11,
   LDT_NULL = 0xff      /* the null selector */
 };
 
 #define REQUEST_MAGIC 0x46494450u /* "PDIF" */
 #define REPLY_MAGIC 0x4f494450u   /* "PDIO" */
-#define PROTOCOL_VERSION 1u
+#define PROTOCOL_VERSION 2u
 
 struct request_header {
   uint32_t magic, version, background_size, reserved;
@@ -43,7 +47,7 @@ struct reply_header {
 struct case_record {
   uint32_t length; /* of the whole record, a multiple of 16 */
   uint16_t code_length, patch_length, code_offset;
-  uint8_t ds, es, fs, gs, ss, reserved; /* LDT indexes, 32-bit mode only */
+  uint8_t ds, es, fs, gs, ss, cs; /* LDT indexes, 32-bit mode only */
   uint64_t gpr[16];                     /* rax rcx rdx rbx rsp rbp rsi rdi r8-r15 */
   uint64_t rflags;
   uint64_t reserved2[5];
@@ -60,6 +64,7 @@ struct outcome_record {
   uint64_t rip, rflags;
   uint64_t gpr[16];
   uint64_t reserved;
+  uint16_t segments[8]; /* selectors ds es fs gs ss cs, 32-bit mode only */
   uint8_t fx[512];
   /* followed by `runs` changes against the background: { u16 offset, u16 length, bytes } */
 };

@@ -165,16 +165,18 @@ __asm__(
     "  pop %gs\n"
     "  ret\n");
 
-static void set_descriptor(unsigned index, uint32_t base, uint32_t limit, unsigned contents, int read_only, int pages,
-                           int wide) {
+enum { READ_ONLY = 1, PAGES = 2, WIDE = 4, ABSENT = 8 };
+
+static void set_descriptor(unsigned index, uint32_t base, uint32_t limit, unsigned contents, int attributes) {
   struct user_desc descriptor = {0};
   descriptor.entry_number = index;
   descriptor.base_addr = base;
   descriptor.limit = limit;
-  descriptor.seg_32bit = wide;
+  descriptor.seg_32bit = (attributes & WIDE) != 0;
   descriptor.contents = contents;
-  descriptor.read_exec_only = read_only;
-  descriptor.limit_in_pages = pages;
+  descriptor.read_exec_only = (attributes & READ_ONLY) != 0;
+  descriptor.limit_in_pages = (attributes & PAGES) != 0;
+  descriptor.seg_not_present = (attributes & ABSENT) != 0;
   descriptor.useable = 1;
   if (syscall(SYS_modify_ldt, 0x11, &descriptor, sizeof descriptor) != 0) die("modify_ldt");
 }
@@ -182,13 +184,18 @@ static void set_descriptor(unsigned index, uint32_t base, uint32_t limit, unsign
 static uint32_t selector(unsigned index) { return index == LDT_NULL ? 0 : index * 8 + 7; }
 
 static void prepare_mode(void) {
-  set_descriptor(LDT_CODE, 0, 0x3ffff, MODIFY_LDT_CONTENTS_CODE, 0, 1, 1);
-  set_descriptor(LDT_FLAT, 0, 0x3ffff, MODIFY_LDT_CONTENTS_DATA, 0, 1, 1);
-  set_descriptor(LDT_WINDOW, WINDOW_BASE, 0xffff, MODIFY_LDT_CONTENTS_DATA, 0, 0, 1);
-  set_descriptor(LDT_HALF, WINDOW_BASE + 0x4000, 0x7fff, MODIFY_LDT_CONTENTS_DATA, 0, 0, 1);
-  set_descriptor(LDT_READ_ONLY, WINDOW_BASE, 0xffff, MODIFY_LDT_CONTENTS_DATA, 1, 0, 1);
-  set_descriptor(LDT_EXPAND_DOWN, WINDOW_BASE, 0x7fff, MODIFY_LDT_CONTENTS_STACK, 0, 0, 0);
-  set_descriptor(LDT_STACK16, WINDOW_BASE, 0xffff, MODIFY_LDT_CONTENTS_DATA, 0, 0, 0);
+  const unsigned data = MODIFY_LDT_CONTENTS_DATA, code = MODIFY_LDT_CONTENTS_CODE;
+  set_descriptor(LDT_CODE, 0, 0x3ffff, code, PAGES | WIDE);
+  set_descriptor(LDT_FLAT, 0, 0x3ffff, data, PAGES | WIDE);
+  set_descriptor(LDT_WINDOW, WINDOW_BASE, 0xffff, data, WIDE);
+  set_descriptor(LDT_HALF, WINDOW_BASE + 0x4000, 0x7fff, data, WIDE);
+  set_descriptor(LDT_READ_ONLY, WINDOW_BASE, 0xffff, data, READ_ONLY | WIDE);
+  set_descriptor(LDT_EXPAND_DOWN, WINDOW_BASE, 0x7fff, MODIFY_LDT_CONTENTS_STACK, 0);
+  set_descriptor(LDT_STACK16, WINDOW_BASE, 0xffff, data, 0);
+  set_descriptor(LDT_ABSENT, WINDOW_BASE, 0xffff, data, WIDE | ABSENT);
+  set_descriptor(LDT_EXECUTE, 0, 0x3ffff, code, READ_ONLY | PAGES | WIDE);
+  set_descriptor(LDT_ABSENT_CODE, 0, 0x3ffff, code, PAGES | WIDE | ABSENT);
+  set_descriptor(LDT_CODE16, CODE_BASE, 0xfff, code, 0);
   __asm__("mov %%gs, %0" : "=r"(host_gs));
 }
 
@@ -197,8 +204,8 @@ static void prepare_entry(const struct case_record *record) {
   entry.rflags = record->rflags;
   entry.esp = record->gpr[4];
   entry.ss = selector(record->ss);
-  entry.eip = CODE_BASE + record->code_offset;
-  entry.cs = selector(LDT_CODE);
+  entry.eip = record->code_offset + (record->cs == LDT_CODE16 ? 0 : CODE_BASE);
+  entry.cs = selector(record->cs);
   entry.ds = selector(record->ds);
   entry.es = selector(record->es);
   entry.fs = selector(record->fs);
@@ -210,6 +217,8 @@ static void report_state(struct outcome_record *out, const ucontext_t *context) 
   const greg_t *registers = context->uc_mcontext.gregs;
   for (int i = 0; i < 8; i++) out->gpr[i] = (uint32_t)registers[order[i]];
   for (int i = 8; i < 16; i++) out->gpr[i] = 0;
+  static const uint8_t segments[6] = {REG_DS, REG_ES, REG_FS, REG_GS, REG_SS, REG_CS};
+  for (int i = 0; i < 6; i++) out->segments[i] = registers[segments[i]];
   out->rip = (uint32_t)registers[REG_EIP];
   out->rflags = (uint32_t)registers[REG_EFL];
   out->vector = registers[REG_TRAPNO];

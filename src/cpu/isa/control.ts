@@ -215,11 +215,10 @@ function system(define: Parameters<Family>[0]): void {
   define("arpl", { opcode: 0x63, modrm: true, modes: "legacy" }, (x) => {
     requireProtected(x);
     const source = x.let(x.and(x.readReg(16), 3));
-    let lower = x.i32(0);
-    x.updateRm((old) => {
-      lower = x.let(x.ltU(x.and(old, 3), source));
-      return x.select(lower, x.or(x.and(old, -4), source), old);
-    }, 16);
+    // The selector is read first and written only if it changes: a read-only page does not matter otherwise.
+    const old = x.let(x.readRm(16));
+    const lower = x.let(x.ltU(x.and(old, 3), source));
+    x.if(lower, () => x.writeRm(x.or(x.and(old, -4), source), 16));
     x.flagsMerge(x.shl(lower, 6), FLAG.zf);
   });
 
