@@ -168,7 +168,7 @@ function shuffle({ random }: Draft, items: number[]): void {
 
 /** F2 and F3 choose another instruction in most of the two-byte map. */
 function takesRedundantRep(form: Form): boolean {
-  if (form.group !== "integer" || form.mandatory !== 0 || form.noRep) return false;
+  if (form.group !== "integer" || form.mandatory !== 0 || form.noRep || form.repeat !== "") return false;
   if (form.opcode[0] !== 0x0f) return form.opcode[0] !== 0x90;
   const row = form.opcode[1]! & 0xf0;
   return [0x40, 0x80, 0x90, 0xa0, 0xb0].includes(row);
