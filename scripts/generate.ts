@@ -22,6 +22,7 @@ async function generate(name: string, inputs: string[], make: () => Promise<Uint
   for (const file of inputs.flatMap((input) => (input.endsWith(".ts") ? [join(root, input)] : filesBelow(input)))) {
     hash.update(readFileSync(file));
   }
+  hash.update(readFileSync(fileURLToPath(import.meta.url)));
   const stamp = `// ${hash.digest("hex")}\n`;
   const file = join(target, `${name}.ts`);
   if (existsSync(file) && readFileSync(file, "utf8").startsWith(stamp)) return;
@@ -29,17 +30,17 @@ async function generate(name: string, inputs: string[], make: () => Promise<Uint
   const text = Buffer.from(wasm).toString("base64");
   writeFileSync(
     file,
-    [
-      `${stamp}const text =\n  "${text}";\n`,
-      "/** The module's bytes. A plain loop: `Uint8Array.from` with a callback takes 30 times as long. */",
-      `export function ${name}Wasm(): Uint8Array<ArrayBuffer> {`,
-      "  const characters = atob(text);",
-      "  const bytes = new Uint8Array(characters.length);",
-      "  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);",
-      "  return bytes;",
-      "}",
-      "",
-    ].join("\n"),
+    `${stamp}const text =
+  "${text}";
+
+/** The module's bytes. */
+export function ${name}Wasm(): Uint8Array<ArrayBuffer> {
+  const characters = atob(text);
+  const bytes = new Uint8Array(characters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
+  return bytes;
+}
+`,
   );
   console.log(`${name}: ${wasm.length} bytes`);
 }

@@ -2,7 +2,7 @@ import { interpreterWasm } from "../generated/interpreter.ts";
 import { softfloatWasm } from "../generated/softfloat.ts";
 import type { ApicBus, CpuPins, InterruptAcknowledge, IoClient } from "../io/types.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
-import { CLOCK } from "../memory/layout.ts";
+import { CLOCK, PAGE_SIZE } from "../memory/layout.ts";
 import { LengthDecoder, MAX_LENGTH } from "./decode/instruction-length.ts";
 import { instructionForms } from "./isa/index.ts";
 import { Breakpoints } from "./mmu/breakpoints.ts";
@@ -41,15 +41,22 @@ export interface VcpuBoard {
 }
 
 /** Compiled once for each process: modules hold no state. */
-let modules: { interpreter: WebAssembly.Module; softfloat: WebAssembly.Module; lengths: LengthDecoder } | undefined;
+let modules: { interpreter: WebAssembly.Module; softfloat: WebAssembly.Module } | undefined;
 
 function loadModules() {
   modules ??= {
     interpreter: new WebAssembly.Module(interpreterWasm()),
     softfloat: new WebAssembly.Module(softfloatWasm()),
-    lengths: new LengthDecoder(instructionForms()),
   };
   return modules;
+}
+
+/** Made when the first instruction must be measured: the tables cost milliseconds. */
+let lengths: LengthDecoder | undefined;
+
+function lengthDecoder(): LengthDecoder {
+  lengths ??= new LengthDecoder(instructionForms());
+  return lengths;
 }
 
 type Run = (cpu: number) => number;
@@ -69,7 +76,6 @@ export class SoftwareVcpu implements CpuPins {
   private readonly run64: Run;
   private readonly runLegacy: Run;
   private readonly memory: GuestMemory;
-  private readonly lengths: LengthDecoder;
   private readonly fetchBuffer: Uint8Array;
   /** An interruption whose delivery waits for a ring-3 access. */
   private delivering: Interruption | undefined;
@@ -77,11 +83,10 @@ export class SoftwareVcpu implements CpuPins {
   private reserve = 0;
 
   constructor(memory: GuestMemory, io: IoClient, board: VcpuBoard, index = 0) {
-    const { interpreter, softfloat, lengths } = loadModules();
+    const { interpreter, softfloat } = loadModules();
     this.memory = memory;
     this.io = io;
     this.board = board;
-    this.lengths = lengths;
     this.state = new VcpuState(memory.memory, index);
     this.breakpoints = new Breakpoints(this.state);
     this.mmu = new Mmu(this.state, memory, io, this.breakpoints, index);
@@ -224,7 +229,11 @@ export class SoftwareVcpu implements CpuPins {
   private deliver(interruption: Interruption): VcpuExit | undefined {
     try {
       this.delivering = undefined;
-      if (deliver(this.context, interruption)) return undefined;
+      if (deliver(this.context, interruption)) {
+        // A delivery takes time like an instruction: handlers that fault on and on must not hold the host.
+        this.context.retireUnits(1);
+        return undefined;
+      }
     } catch (thrown) {
       if (thrown !== ABANDON) throw thrown;
       this.delivering = interruption;
@@ -384,9 +393,16 @@ export class SoftwareVcpu implements CpuPins {
   private slowFetch(): number {
     const { state, mmu } = this;
     const rip = state.number(CPU.rip);
+    const page = mmu.codePage(rip);
+    if (page === -1) return 0;
+    if (page !== 0) {
+      const offset = rip + (state.is64 ? 0 : state.segmentBase(CS));
+      this.setWindow(page, page - (offset & (PAGE_SIZE - 1)), PAGE_SIZE - MAX_LENGTH + 1);
+      return page;
+    }
     const available = mmu.fetch(this.fetchBuffer, rip);
     if (available === 0) return 0;
-    const length = this.lengths.length(this.fetchBuffer, available, state.is64, state.initialPrefixes);
+    const length = lengthDecoder().length(this.fetchBuffer, available, state.is64, state.initialPrefixes);
     // Even of an instruction that is too long, the first 15 bytes are fetched.
     if (length > available && available < MAX_LENGTH) {
       mmu.fetchBeyond(rip, Math.min(length, MAX_LENGTH));
@@ -396,12 +412,17 @@ export class SoftwareVcpu implements CpuPins {
       state.recordFault(VECTOR.gp, 0);
       return 0;
     }
-    mmu.touchSecondPage();
+    mmu.touchSecondPage(length);
     const host = state.base + CPU.fetchScratch;
-    state.setU32(CPU.windowStart, host);
-    state.setU32(CPU.windowLength, 1);
-    state.setU64(CPU.ripBias, BigInt.asUintN(64, state.u64(CPU.rip) - BigInt(host)));
+    this.setWindow(host, host, 1);
     return host;
+  }
+
+  private setWindow(host: number, start: number, length: number): void {
+    const { state } = this;
+    state.setU32(CPU.windowStart, start);
+    state.setU32(CPU.windowLength, length);
+    state.setU64(CPU.ripBias, BigInt.asUintN(64, state.u64(CPU.rip) - BigInt(host)));
   }
 
   /** Many prefixes: 0 when the instruction is too long. */
@@ -409,7 +430,7 @@ export class SoftwareVcpu implements CpuPins {
     const { state, memory } = this;
     const start = state.u32(CPU.startPc);
     const bytes = memory.bytes.subarray(start, start + MAX_LENGTH);
-    if (this.lengths.length(bytes, MAX_LENGTH, state.is64, state.initialPrefixes) <= MAX_LENGTH) return 1;
+    if (lengthDecoder().length(bytes, MAX_LENGTH, state.is64, state.initialPrefixes) <= MAX_LENGTH) return 1;
     state.recordFault(VECTOR.gp, 0);
     return 0;
   }

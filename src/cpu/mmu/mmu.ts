@@ -371,6 +371,22 @@ export class Mmu {
   // --- instruction fetch ------------------------------------------------------------------------------------------
 
   /**
+   * Host address of the code at `rip` when every instruction up to the last 15 bytes of its page can be run in place; 0
+   * when one at a time must be looked at; -1 after recording a fault.
+   */
+  codePage(rip: number): number {
+    const { cpu } = this;
+    const linear = cpu.is64 ? rip : (rip + cpu.segmentBase(CS)) % TWO_32;
+    const offset = linear & OFFSET;
+    if (offset > PAGE_SIZE - 15 || !this.canonical(linear)) return 0;
+    if (!cpu.is64 && rip + OFFSET - offset > cpu.segmentLimit(CS)) return 0;
+    const physical = this.translate(linear, this.accessUser | ACCESS.fetch);
+    if (physical < 0) return -1;
+    const watched = physical < this.memory.ramBytes && this.memory.pageFlags[physical >>> 12]! & PAGE_FLAG.watchedAll;
+    return this.hostEntry === 0 || watched ? 0 : this.hostAt(physical);
+  }
+
+  /**
    * Copies up to 15 bytes at the instruction pointer into `into` and returns how many there are before a fault, which is
    * recorded when there are none.
    */
@@ -397,6 +413,7 @@ export class Mmu {
     if (physical < 0) return 0;
     this.fetchPart(physical, into.subarray(0, first));
     this.secondPage = 0;
+    this.firstBytes = first;
     if (first < available) {
       this.secondPage = this.next(linear);
       // Only a probe: the instruction may not need these bytes.
@@ -408,6 +425,8 @@ export class Mmu {
   }
 
   private secondPage = 0;
+  /** Bytes of the last `fetch` that lie in its first page. */
+  private firstBytes = 0;
 
   /** The instruction does need bytes that `fetch` could not give: records why. */
   fetchBeyond(rip: number, bytes: number): void {
@@ -423,9 +442,9 @@ export class Mmu {
     this.translate(this.secondPage, this.accessUser | ACCESS.fetch);
   }
 
-  /** Makes the accessed bit of the second page of a crossing instruction true. */
-  touchSecondPage(): void {
-    if (this.secondPage !== 0) this.walker.walk(this.paging, this.secondPage, this.accessUser | ACCESS.fetch);
+  /** An instruction of `length` bytes runs: its second page, if it has one, has been accessed. */
+  touchSecondPage(length: number): void {
+    if (length > this.firstBytes) this.walker.walk(this.paging, this.secondPage, this.accessUser | ACCESS.fetch);
   }
 
   private fetchPart(physical: number, into: Uint8Array): void {
