@@ -15,6 +15,7 @@ void porch_main(uint32_t magic, uint32_t information) {
   print("\nportico porch: an I/O monitor\n");
   memory_initialize(magic, information);
   interrupts_initialize();
+  serial_enable_input();
   acpi_initialize();
   if (memory_kib()) print("%u MiB of memory, ", memory_kib() >> 10);
   if (acpi.pm_timer_port)

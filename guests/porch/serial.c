@@ -18,10 +18,18 @@ enum { DIVISOR_LOW = COM1, DIVISOR_HIGH = COM1 + 1 };
 #define DIVISOR_115200 1
 
 #define CTRL_C 3
-#define CAPACITY 1024 /* a power of two */
+#define CAPACITY 4096 /* a power of two */
 
 static volatile uint8_t received[CAPACITY];
 static volatile uint32_t head, tail; /* written at head by the interrupt, read at tail by the monitor */
+
+/* Takes what the UART holds, as far as there is room. */
+static void receive(void) {
+  while (head - tail < CAPACITY && in8(LSR) & LSR_DATA_READY) {
+    received[head % CAPACITY] = in8(DATA);
+    head++;
+  }
+}
 
 void serial_initialize(void) {
   out8(IER, 0);
@@ -29,8 +37,12 @@ void serial_initialize(void) {
   out8(DIVISOR_LOW, DIVISOR_115200);
   out8(DIVISOR_HIGH, 0);
   out8(LCR, LCR_8N1);
+  receive(); /* what was sent before now: enabling the FIFOs clears them */
   out8(FCR, FCR_ENABLE_AND_CLEAR);
   out8(MCR, MCR_DTR_RTS_OUT2);
+}
+
+void serial_enable_input(void) {
   out8(IER, IER_RECEIVED);
 }
 
@@ -46,14 +58,8 @@ void serial_flush(void) {
 }
 
 void serial_interrupt(void) {
-  while (in8(LSR) & LSR_DATA_READY) {
-    if (head - tail == CAPACITY) {
-      out8(IER, 0); /* leave the rest with the sender until serial_read has made room */
-      return;
-    }
-    received[head % CAPACITY] = in8(DATA);
-    head++;
-  }
+  receive();
+  if (head - tail == CAPACITY) out8(IER, 0); /* the rest stays with the sender until serial_read has made room */
 }
 
 char serial_read(void) {

@@ -5,6 +5,9 @@
 #define SERIAL_IRQ 4
 
 void serial_initialize(void);
+
+/* Lets input interrupt. The 8259A must be set up by then: it forgets edges that came before. */
+void serial_enable_input(void);
 void serial_write(char c);
 
 /* Waits until everything written has left the transmitter, as it must before power goes. */

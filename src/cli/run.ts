@@ -24,13 +24,13 @@ export async function run(options: RunOptions, packageFolder: string): Promise<n
   const machine = create(options);
   try {
     boot(machine, path, { image, initrd, commandLine: options.append, name: basename(path) });
-    return await runSession(machine, {
-      serial: openSerial(options.serial),
-      timeoutSeconds: options.timeoutSeconds,
-      notices: process.stderr,
-    });
+    const serial = openSerial(options.serial);
+    try {
+      return await runSession(machine, { serial, timeoutSeconds: options.timeoutSeconds, notices: process.stderr });
+    } finally {
+      await report?.(machine.profile());
+    }
   } finally {
-    await report?.(machine.profile());
     machine.dispose();
   }
 }
