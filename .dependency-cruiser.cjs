@@ -6,7 +6,12 @@ const rules = order.map((folder, index) => ({
   comment: `src/${folder} imports only from the floors below it`,
   severity: "error",
   from: { path: `^src/${folder}/`, pathNot: "\\.test\\.ts$" },
-  to: { path: order.slice(index + 1).map((above) => `^src/${above}/`).concat("^src/index\\.ts$") },
+  to: {
+    path: order
+      .slice(index + 1)
+      .map((above) => `^src/${above}/`)
+      .concat("^src/index\\.ts$"),
+  },
 }));
 
 module.exports = {
