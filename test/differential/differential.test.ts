@@ -6,18 +6,19 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { campaign, minimise } from "./campaign.ts";
 import { describeCase } from "./compare.ts";
+import { formsOf } from "./generate.ts";
 import { SoftwareSubject } from "./software.ts";
 import type { Mode } from "./state.ts";
 
 const SEED = 20_000;
-const CASES = 4000;
+const CASES = 20_000;
 
 const hostIsIntel = process.platform === "linux" && readFileSync("/proc/cpuinfo", "utf8").includes("GenuineIntel");
 
 describe.runIf(hostIsIntel)("software CPU and host CPU", () => {
   describe.each<Mode>([64, 32])("%i-bit programs", (mode) => {
     const subject = new SoftwareSubject(mode);
-    it.each(["integer", "x87", "mmx", "simd", "float"])("%s", (selection) => {
+    it.each(["integer", "x87", "mmx", "simd", "float"])("%s", { timeout: 120_000 }, (selection) => {
       const result = campaign(subject, { mode, selection, seed: SEED, count: CASES, limit: 3 });
       const report = result.failures.map((failure) => {
         const small = minimise(subject, failure);
@@ -26,6 +27,8 @@ describe.runIf(hostIsIntel)("software CPU and host CPU", () => {
       expect(report).toEqual([]);
       expect(result.cases).toBe(CASES);
       expect(result.timeouts).toBeLessThan(CASES / 100);
+      const missing = formsOf(selection, mode).filter(({ name }) => !result.coverage.has(name));
+      expect(missing.map(({ name }) => name)).toEqual([]);
     });
   });
 });

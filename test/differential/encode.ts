@@ -119,7 +119,8 @@ export function assemble(draft: Draft, encoding: Encoding): DraftUnit {
   shuffle(draft, prefixes);
   // The mandatory prefix comes last, so that a redundant one does not hide it.
   if (form.mandatory) prefixes.push(form.mandatory);
-  if (random.chance(0.004)) {
+  // Whether an invalid opcode is first of all too long is up to the processor.
+  if (random.chance(0.004) && form.kind !== "invalid") {
     prefixes.unshift(...new Array<number>(random.between(1, 12)).fill(random.pick([0x3e, 0x2e])));
   }
   const bytes = [...setup.bytes];
