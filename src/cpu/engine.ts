@@ -4,6 +4,7 @@ import type { ApicBus, CpuPins, InterruptAcknowledge, IoClient } from "../io/typ
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { CLOCK, PAGE_SIZE } from "../memory/layout.ts";
 import { LengthDecoder, MAX_LENGTH } from "./decode/instruction-length.ts";
+import { RESULT } from "./interp/imports.ts";
 import { instructionForms } from "./isa/index.ts";
 import { Breakpoints } from "./mmu/breakpoints.ts";
 import { Mmu } from "./mmu/mmu.ts";
@@ -363,7 +364,7 @@ export class SoftwareVcpu implements CpuPins {
           return OPERATION_TABLE[operation]!(context, px);
         } catch (thrown) {
           if (thrown !== ABANDON) throw thrown;
-          return 0;
+          return context.taskSwitched ? this.faultOfNewTask() : RESULT.abandoned;
         }
       },
       portIn: (_: number, port: number, bytes: number) => {
@@ -384,6 +385,17 @@ export class SoftwareVcpu implements CpuPins {
         }
       },
     };
+  }
+
+  /** The instruction that switched tasks has retired; its successor is the exception. SDM vol 3, 7.3. */
+  private faultOfNewTask(): number {
+    const { state, context } = this;
+    context.taskSwitched = false;
+    const errorCode = state.u32(CPU.errorCode) | 0;
+    this.delivering = { vector: state.u32(CPU.vector), errorCode, source: "fault" };
+    state.setU32(CPU.stop, STOP.none);
+    context.updateMode();
+    return RESULT.leave;
   }
 
   /**

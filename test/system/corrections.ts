@@ -124,4 +124,19 @@ export const corrections: readonly Correction[] = [
       ["GD: DR7: #01 +000 0008 fl=0002 dr6=ffff2ff0", "GD: DR7: #01 +000 0008 fl=00010002 dr6=ffff2ff0"],
     ],
   },
+  {
+    guest: "tasks",
+    why: "SDM vol 3, table 7-1: whether the DPL of CS matches its RPL is checked before anything of SS.",
+    lines: [["CS with RPL 1 of DPL 0: handler's task e=0010", "CS with RPL 1 of DPL 0: handler's task e=0008"]],
+  },
+  {
+    guest: "segments",
+    why: "The manual leaves it open whether a selector that does not change is written; Intel processors do not write it.",
+    lines: [
+      [
+        "ARPL to read-only memory that needs no change: #0d e=0000 +023 0008 fl=00010002 eax=11110040 fs=0040",
+        "ARPL to read-only memory that needs no change: ok fl=0002 eax=11110040 fs=0040",
+      ],
+    ],
+  },
 ];

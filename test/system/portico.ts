@@ -5,6 +5,7 @@ import { assemble } from "./build.ts";
 /** Far more than any of the guests needs. */
 const INSTRUCTION_LIMIT = 20_000_000;
 const SLICE = 100_000;
+const LOG_LIMIT = 1_000_000;
 
 /** Runs an image until it ends and returns what it wrote to port E9h between "BEGIN" and "end". */
 export function runOnPortico(image: Uint8Array): string[] {
@@ -16,7 +17,11 @@ export function runOnPortico(image: Uint8Array): string[] {
   try {
     machine.boot({ image });
     // One guest means to reset the machine; more often than once is a guest gone astray.
-    for (let end = SLICE; end <= INSTRUCTION_LIMIT && machine.events.resets < 2; end += SLICE) {
+    for (
+      let end = SLICE;
+      end <= INSTRUCTION_LIMIT && machine.events.resets < 2 && text.length < LOG_LIMIT;
+      end += SLICE
+    ) {
       if (!machine.runUntil(end)) break;
     }
   } catch (error) {

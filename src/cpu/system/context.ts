@@ -42,6 +42,8 @@ export class SystemContext {
   readonly board: CpuBoard;
   /** A software interrupt was delivered (since a single step cleared this). */
   interrupted = false;
+  /** A task switch is past the point of no return: a fault is the new task's, before its first instruction. */
+  taskSwitched = false;
 
   constructor(cpu: VcpuState, mmu: Mmu, memory: GuestMemory, io: IoClient, breakpoints: Breakpoints, board: CpuBoard) {
     this.cpu = cpu;

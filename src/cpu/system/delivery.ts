@@ -32,6 +32,7 @@ export function deliver(context: SystemContext, interruption: Interruption): boo
       return true;
     } catch (thrown) {
       if (thrown !== ABANDON) throw thrown;
+      context.taskSwitched = false;
     }
     // A stack or table access waits for ring 3: the whole delivery is restarted by the caller.
     if (cpu.u32(CPU.stop) === STOP.wait) throw ABANDON;

@@ -19,7 +19,8 @@ export function taskSwitch(context: SystemContext, selector: number, how: TaskSw
   const { cpu, mmu } = context;
   const ext = how.kind === "interrupt" ? how.ext : 0;
   const code = (selector & 0xfffc) | ext;
-  const bad = how.kind === "return" || how.kind === "interrupt" ? VECTOR.ts : VECTOR.gp;
+  // SDM vol 3, table 7-1: #TS for IRET, #GP for the others.
+  const bad = how.kind === "return" ? VECTOR.ts : VECTOR.gp;
   if (isNull(selector) || selector & 4) cpu.fault(bad, code);
   const descriptor = readDescriptor(context, selector, bad, ext);
   const wanted: readonly number[] = how.kind === "return" ? [TYPE.tss16Busy, TYPE.tss32Busy] : [TYPE.tss16, TYPE.tss32];
@@ -33,15 +34,17 @@ export function taskSwitch(context: SystemContext, selector: number, how: TaskSw
   const oldWide = (cpu.attributes(TR) & 8) !== 0;
   // Both TSSs must be accessible as a whole before anything changes.
   mmu.prove(oldBase, oldWide ? 0x68 : 0x2c, true);
+  const nested = how.kind === "call" || how.kind === "interrupt";
+  if (nested) mmu.prove(descriptor.base, 2, true);
   const state = readTask(context, descriptor, wide);
   saveTask(context, oldBase, oldWide, how);
   const oldDescriptor = readDescriptor(context, oldSelector, VECTOR.ts, ext);
   if (how.kind === "jump" || how.kind === "return") setBusy(context, oldDescriptor.address, false);
   if (how.kind !== "return") setBusy(context, descriptor.address, true);
-  const nested = how.kind === "call" || how.kind === "interrupt";
   if (nested) mmu.write(descriptor.base, 2, BigInt(oldSelector), true);
 
   // From here on the new task runs.
+  context.taskSwitched = true;
   cpu.setSegment(TR, selector, descriptor.base, descriptor.limit, descriptor.attributes | 2);
   cpu.setU32(CPU.cr0, (cpu.u32(CPU.cr0) | CR0.ts) >>> 0);
   if (wide && context.mmu.paging.paging) {
@@ -64,6 +67,7 @@ export function taskSwitch(context: SystemContext, selector: number, how: TaskSw
   if (how.kind === "interrupt" && how.errorCode >= 0) pushErrorCode(context, how.errorCode, wide);
   if (context.rip > cpu.segmentLimit(CS)) cpu.gp(ext);
   if (wide && state.trap) cpu.setU32(CPU.pendingDebug, cpu.u32(CPU.pendingDebug) | 0x8000);
+  context.taskSwitched = false;
 }
 
 interface TaskState {
