@@ -815,12 +815,24 @@ do_cli:
 
 do_halt:                                ; only with something to wake it, most of the time
         call rand
-        test al, 15
+        test al, 63
         jz .halt
         push eax
+        mov ecx, 0x1b
+        rdmsr
+        test ah, 8
+        jz .off
         call do_apic_timer
         mov dword [LAPIC + 0x320], 0x20040
         mov dword [LAPIC + 0x80], 0
+.pending:                               ; what was in service would hold the timer back
+        mov dword [LAPIC + 0xb0], 0
+        mov ecx, 8
+.empty: mov edx, ecx
+        shl edx, 4
+        cmp dword [LAPIC + 0x100 + edx - 16], 0
+        jne .pending
+        loop .empty
         pop eax
         shr eax, 12
         inc eax
@@ -828,6 +840,8 @@ do_halt:                                ; only with something to wake it, most o
 .halt:  sti
         hlt
         cli
+        ret
+.off:   pop eax
         ret
 
 do_cpuid:

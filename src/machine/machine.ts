@@ -11,7 +11,8 @@ import { GuestMemory } from "../memory/guest-memory.ts";
 import { RAM_MAX } from "../memory/layout.ts";
 import type { SavedMap } from "../memory/snapshot.ts";
 import { describePlatform } from "./acpi/description.ts";
-import { placeAcpiTables } from "./acpi/place.ts";
+import { acpiTables, type PlacedTable, placeAcpiTables } from "./acpi/place.ts";
+import type { BootMemory } from "./boot/boot-memory.ts";
 import type { BootOptions } from "./boot/boot-options.ts";
 import { detectImage } from "./boot/detect.ts";
 import { loadLinux } from "./boot/linux.ts";
@@ -27,6 +28,8 @@ import { checkSnapshot, type MachineSnapshot, SNAPSHOT_VERSION } from "./snapsho
 export type { BootOptions };
 
 const MIB = 2 ** 20;
+/** A halted vCPU that so many deadlines in a row have not woken sleeps for good: interrupts are off, a timer goes on. */
+const IDLE_SLICES_MAX = 100_000;
 /** RAM is hashed in blocks of this size: hosts limit what they hash at once. */
 const HASH_BLOCK = 256 * MIB;
 
@@ -79,6 +82,7 @@ export class Machine {
   private readonly lines = new InterruptLines(GSI_COUNT);
   private readonly loop = new HostLoop();
   private booted: BootOptions | undefined;
+  private tables: readonly PlacedTable[] | undefined;
   private end: MachineEnd | undefined;
   private resetRequested = false;
   /** Why the machine cannot go on; a ring-3 handler failed. */
@@ -87,8 +91,8 @@ export class Machine {
   private disposed = false;
   /** The vCPU is executing: nobody may look at its state or change it. */
   private inSlice = false;
-  /** A ring-3 access is pending. */
-  private waiting = false;
+  /** Settles with the ring-3 access that is pending. */
+  private waiting: Promise<void> | undefined;
   /** The vCPU has abandoned an operation, which its next slice starts again from the journal. */
   private interrupted = false;
   /** Who waits for a moment at which the state is whole. */
@@ -186,8 +190,20 @@ export class Machine {
 
   // --- booting --------------------------------------------------------------------------------------------------
 
-  /** Loads an image and sets the vCPU to its entry. Throws `ImageError` or `MemoryError`. */
+  /**
+   * Loads an image and sets the vCPU to its entry; a machine that has run before is reset first. Throws `ImageError` or
+   * `MemoryError`, and `PorticoError` `MACHINE_WAITING` within an instruction.
+   */
   boot(options: BootOptions): void {
+    this.checkAlive();
+    if (this.inSlice || this.io.commitPending)
+      throw new PorticoError("MACHINE_WAITING", "an instruction is in progress: boot when it has ended");
+    if (this.booted !== undefined) this.resetParts();
+    this.start(options);
+    this.end = undefined;
+  }
+
+  private start(options: BootOptions): void {
     const start = this.load(options);
     this.booted = options;
     this.vcpu.reset();
@@ -208,14 +224,20 @@ export class Machine {
         const modules = initrd === undefined ? [] : [{ data: initrd, name: "initrd" }];
         const { name } = options;
         const loaded = loadMultiboot(guest, { kernel: image, name, arguments: commandLine, modules });
-        placeAcpiTables(guest, describePlatform(memory.ramBytes, 1));
+        this.placeTables(guest);
         return loaded.start;
       }
       case "bzimage": {
-        const rsdpAddress = placeAcpiTables(guest, describePlatform(memory.ramBytes, 1));
+        const rsdpAddress = this.placeTables(guest);
         return loadLinux(guest, { kernel: image, initrd, commandLine, rsdpAddress, protocol: options.protocol }).start;
       }
     }
+  }
+
+  /** The ACPI tables, made once. Returns the address of the RSDP. */
+  private placeTables(guest: BootMemory): number {
+    this.tables ??= acpiTables(describePlatform(this.memory.ramBytes, 1));
+    return placeAcpiTables(guest, this.tables);
   }
 
   /** An operating system started without firmware finds the interrupt controllers as firmware would leave them. */
@@ -264,14 +286,17 @@ export class Machine {
 
   /**
    * Runs until `retired` instructions have retired in all, without looking at the host: for tests and tools. Only on the
-   * instruction clock. Returns false when the machine ended before, or has nothing to do until the host acts: `ready`
-   * says when a ring-3 access has settled.
+   * instruction clock. Returns false when the machine ended before, or has nothing to do until the host acts (`ready`
+   * says when a ring-3 access has settled), or is halted and no timer wakes it.
    */
   runUntil(retired: number): boolean {
     this.checkAlive();
+    let idle = 0;
     while (this.end === undefined && this.clock.retired < retired) {
-      const pause = this.slice(retired - this.clock.retired);
-      if (pause !== undefined) {
+      const before = this.clock.retired;
+      const pause = this.slice(retired - before);
+      idle = this.clock.retired === before ? idle + 1 : 0;
+      if (pause !== undefined || idle > IDLE_SLICES_MAX) {
         this.flushOutput();
         return false;
       }
@@ -282,7 +307,7 @@ export class Machine {
 
   /** Settles when no ring-3 access is pending. Rejects with `DeviceError` when its handler failed. */
   async ready(): Promise<void> {
-    while (this.waiting && !this.disposed) await this.loop.sleep(Number.POSITIVE_INFINITY);
+    while (this.waiting !== undefined && !this.disposed) await this.loop.sleep(Number.POSITIVE_INFINITY);
     const { failure } = this;
     this.failure = undefined;
     if (failure !== undefined) throw failure;
@@ -299,7 +324,7 @@ export class Machine {
   /** One slice. A number: there is nothing to run for so many ms, or until the loop is woken. */
   private slice(limit = Number.POSITIVE_INFINITY): number | undefined {
     if (this.resetRequested && !this.io.commitPending) this.resetNow();
-    if (this.waiting) return Number.POSITIVE_INFINITY;
+    if (this.waiting !== undefined) return Number.POSITIVE_INFINITY;
     for (const input of this.inputs.splice(0)) input();
     const { clock, timers } = this;
     timers.fireDue(clock.now());
@@ -324,18 +349,18 @@ export class Machine {
         this.waitFor(exit.until);
         return this.resetRequested ? undefined : Number.POSITIVE_INFINITY;
       case "halt":
-        return this.resetRequested ? undefined : this.idle(limit);
+        return this.resetRequested ? undefined : this.idle();
       default:
         return undefined;
     }
   }
 
   /** ms to the next deadline; `undefined` when it is there. */
-  private idle(limit: number): number | undefined {
+  private idle(): number | undefined {
     const { clock, timers } = this;
     const deadline = timers.nextDeadline;
     if (clock.mode === "instructions" && deadline !== Number.POSITIVE_INFINITY) {
-      clock.advanceTo(Math.min(deadline, clock.now() + limit));
+      clock.advanceTo(deadline);
       return undefined;
     }
     if (this.inputs.length > 0) return undefined;
@@ -347,15 +372,15 @@ export class Machine {
   }
 
   private waitFor(until: Promise<void>): void {
-    this.waiting = true;
-    const settled = () => {
-      this.waiting = false;
+    this.waiting = until;
+    const settled = (failure?: unknown) => {
+      // A reset has given up the access.
+      if (this.waiting !== until) return;
+      this.waiting = undefined;
+      this.failure = failure;
       this.loop.wake();
     };
-    until.then(settled, (failure) => {
-      this.failure = failure;
-      settled();
-    });
+    until.then(() => settled(), settled);
   }
 
   /** Ends `run` after the current slice. */
@@ -386,14 +411,19 @@ export class Machine {
   }
 
   private resetNow(): void {
+    this.events.resets++;
+    this.resetParts();
+    if (this.booted !== undefined) this.start(this.booted);
+  }
+
+  private resetParts(): void {
     this.resetRequested = false;
     this.interrupted = false;
-    this.events.resets++;
+    this.waiting = undefined;
     this.memory.setA20(true);
     this.io.clearJournal();
     this.devices.reset();
     this.vcpu.reset();
-    if (this.booted !== undefined) this.boot(this.booted);
   }
 
   private transmit(byte: number): void {
@@ -447,7 +477,7 @@ export class Machine {
   }
 
   private get isWhole(): boolean {
-    return !this.inSlice && !this.interrupted && !this.waiting && !this.io.commitPending;
+    return !this.inSlice && !this.interrupted && this.waiting === undefined && !this.io.commitPending;
   }
 
   private serveSnapshots(): void {
@@ -462,7 +492,8 @@ export class Machine {
    */
   restore(snapshot: MachineSnapshot): void {
     this.checkAlive();
-    if (this.inSlice) throw new PorticoError("MACHINE_WAITING", "restore between slices, not from within a device");
+    if (this.inSlice || this.io.commitPending)
+      throw new PorticoError("MACHINE_WAITING", "an instruction is in progress: restore when it has ended");
     checkSnapshot(snapshot);
     this.memory.check(snapshot.memory);
     const before = { map: this.memory.saveMap(), clock: this.clock.save(), cpu: this.vcpu.state.save() };
@@ -478,7 +509,9 @@ export class Machine {
     this.memory.loadContents(snapshot.memory);
     this.booted = snapshot.boot;
     this.interrupted = false;
+    this.waiting = undefined;
     this.resetRequested = false;
+    this.end = undefined;
     this.inputs.length = 0;
     this.io.clearJournal();
     this.vcpu.stateChanged();

@@ -54,8 +54,7 @@ export function acpiTables(machine: AcpiDescription): PlacedTable[] {
 }
 
 /** Writes the tables to guest memory and returns the address of the RSDP. */
-export function placeAcpiTables(memory: BootMemory, machine: AcpiDescription): number {
-  const tables = acpiTables(machine);
+export function placeAcpiTables(memory: BootMemory, tables: readonly PlacedTable[]): number {
   for (const { address, bytes } of tables) memory.write(address, bytes);
   return tables[0]!.address;
 }

@@ -97,7 +97,7 @@ describe.each(machines)("%s", (_, machine) => {
         size: memory.length,
         write: (gpa, bytes) => memory.set(bytes, gpa),
       },
-      machine,
+      acpiTables(machine),
     );
     const view = new DataView(memory.buffer);
     const text = (address: number, length: number): string =>

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, describe, expect, it } from "vitest";
 import { describePlatform } from "../acpi/description.ts";
-import { placeAcpiTables } from "../acpi/place.ts";
+import { acpiTables, placeAcpiTables } from "../acpi/place.ts";
 import { firmwareMsrs } from "./firmware.ts";
 import { loadLinux } from "./linux.ts";
 import { loadMultiboot } from "./multiboot.ts";
@@ -189,7 +189,7 @@ describe.each([
         kernel: readFileSync(path),
         initrd: initramfs([...flags]),
         commandLine: "console=ttyS0 loglevel=8 panic=-1 words to be seen again",
-        rsdpAddress: placeAcpiTables(memory, description),
+        rsdpAddress: placeAcpiTables(memory, acpiTables(description)),
         protocol,
       });
       const log = runInQemu(memory, start, "-serial", "stdio");

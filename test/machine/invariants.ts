@@ -1,0 +1,69 @@
+/** What must hold of a machine whatever its guest does: nothing outside its own memory is touched or reachable. */
+
+import { CPU } from "../../src/cpu/state.ts";
+import type { Machine } from "../../src/machine/machine.ts";
+import {
+  DEVICE_REGISTERS_BASE,
+  DEVICE_REGISTERS_SIZE,
+  DYNAMIC_BASE,
+  PAGE_SIZE,
+  TLB_ENTRIES,
+  TLB_ENTRY_SIZE,
+  VCPU_BASE,
+  VCPU_SIZE,
+} from "../../src/memory/layout.ts";
+import { PAGE_ENTRY, PAGE_ENTRY_FLAGS } from "../../src/memory/page-map.ts";
+
+/** Fills every part of the machine's memory that belongs to nobody; the function says which part has changed. */
+export function guardMemory(machine: Machine): () => string | undefined {
+  const { bytes, layout } = machine.memory;
+  const tlbBytes = 2 * TLB_ENTRIES * (TLB_ENTRY_SIZE + 4);
+  const free: [string, number, number][] = [
+    ["first page", 0, 0x1000],
+    ["after the vCPU's state", VCPU_BASE + CPU.size, VCPU_BASE + VCPU_SIZE],
+    ["other vCPUs", VCPU_BASE + VCPU_SIZE, DYNAMIC_BASE],
+    ["before the page flags", DYNAMIC_BASE, layout.pageFlags],
+    ["after the page flags", layout.pageFlags + layout.ramBytes / PAGE_SIZE, layout.tlb],
+    ["after the TLBs", layout.tlb + tlbBytes, layout.ram],
+    ["after RAM", layout.ram + layout.ramBytes, layout.extra],
+    ["ROM area", layout.extra, layout.extra + 0x10_0000],
+    ["end", layout.totalBytes - 0x1_0000, layout.totalBytes],
+    ["end of the device registers", DEVICE_REGISTERS_BASE + 0x8000, DEVICE_REGISTERS_BASE + DEVICE_REGISTERS_SIZE],
+  ];
+  const pattern = (address: number) => (address * 37 + 11) & 0xff;
+  for (const [, from, to] of free) for (let at = from; at < to; at++) bytes[at] = pattern(at);
+  return () => {
+    for (const [name, from, to] of free) {
+      for (let at = from; at < to; at++) {
+        if (bytes[at] !== pattern(at)) return `${name}: byte ${at.toString(16)} of the machine's memory has changed`;
+      }
+    }
+    return undefined;
+  };
+}
+
+/** Every TLB entry leads to the page of RAM or ROM that it stands for, and writes only where writing is allowed. */
+export function checkTlbs(machine: Machine): string | undefined {
+  const { memory } = machine;
+  const { layout, data } = memory;
+  for (let tlb = 0; tlb < 2; tlb++) {
+    const base = layout.tlb + tlb * TLB_ENTRIES * (TLB_ENTRY_SIZE + 4);
+    for (let entry = 0; entry < TLB_ENTRIES; entry++) {
+      const at = base + entry * TLB_ENTRY_SIZE;
+      // Tags at 0 (read), 8 (write) and 16 (execute); addend and physical address follow.
+      const tags = [0, 8, 16].map((offset) => data.getBigInt64(at + offset, true));
+      const live = tags.filter((tag) => (tag & 0xfffn) === 0n);
+      if (live.length === 0) continue;
+      const page = Number(BigInt.asUintN(32, live[0]!));
+      const host = (data.getUint32(at + 24, true) + page) >>> 0;
+      const physical = (data.getUint32(at + 28, true) & -PAGE_SIZE) >>> 0;
+      const mapped = memory.pageEntry(physical);
+      const where = `TLB ${tlb} entry ${entry} (linear ${live[0]!.toString(16)}, physical ${physical.toString(16)})`;
+      if (live.some((tag) => tag !== live[0])) return `${where}: tags differ`;
+      if (mapped === 0) return `${where}: no memory there`;
+      if (mapped - (mapped & PAGE_ENTRY_FLAGS) !== host) return `${where}: leads to host ${host.toString(16)}`;
+      if ((tags[1]! & 0xfffn) === 0n && !(mapped & PAGE_ENTRY.writable)) return `${where}: writes to ROM`;
+    }
+  }
+  return undefined;
+}
