@@ -235,17 +235,20 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
         const hotCases = (map: 0 | 1, byte: Expr) =>
           inlineOpcodes(mode64)
             .filter((one) => one.map === map)
-            .map((hot) => ({
-              values: hot.opcodes.map((one) => ATTRIBUTES.indexOf(hot.attribute) * 256 + one),
-              body: () =>
-                emitOpcode(x, helpers, select(forms, mode64, map, hot.opcodes[0]!, "none"), {
-                  attribute: hot.attribute,
+            .map(({ opcodes, attribute, digits }) => ({
+              values: opcodes.map((one) => ATTRIBUTES.indexOf(attribute) * 256 + one),
+              body: () => {
+                const all = select(forms, mode64, map, opcodes[0]!, "none");
+                emitOpcode(x, helpers, digits ? all.filter(({ digit }) => digits.includes(digit!)) : all, {
+                  attribute,
                   pc: x.get(pc),
                   px,
                   opcode: byte,
                   ends,
                   checkLock: false,
-                }),
+                  ...(digits && { otherwise: () => callTable(table + MAP_BASE[map], byte) }),
+                });
+              },
             }));
         const everyBank = (opcodes: readonly number[]) =>
           ATTRIBUTES.flatMap((_, row) => opcodes.map((one) => row * 256 + one));

@@ -23,6 +23,8 @@ export interface LeafPosition {
   readonly ends: Ends;
   /** LOCK must be refused here (the main loop never sees it). */
   readonly checkLock: boolean;
+  /** What to do with encodings that `forms` lacks, when that is not #UD. */
+  readonly otherwise?: () => void;
 }
 
 /** Decodes operands at run time, runs the definition, and ends the instruction. */
@@ -151,6 +153,10 @@ export function emitOpcode(
   position: Omit<LeafPosition, "form" | "modrm" | "memory">,
 ): void {
   const undefinedOpcode = () => {
+    if (position.otherwise) {
+      position.otherwise();
+      return;
+    }
     const nothing = { modrm: undefined, address: undefined, imm: undefined, imm2: undefined };
     x.context = { ...position, ...nothing, modrmAt: position.pc, next: position.pc };
     x.fault(VECTOR.ud);
