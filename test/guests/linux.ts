@@ -16,7 +16,7 @@ export interface LinuxGuest {
 // The shell asks the terminal where its cursor is (ESC [ 6 n); nobody answers here, and it goes on.
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the escape is what is looked for
 const PROMPT = /portico:\S+# (?:\x1b\[6n)?$/;
-const BOOT_MS = 240_000;
+const BOOT_MS = 480_000;
 
 interface ProfileFile {
   ranges: { owner: string; context: string; reads: number; writes: number }[];
