@@ -8,6 +8,13 @@ import { softfloatWasm } from "../../src/generated/softfloat.ts";
 import type { GuestMemory } from "../../src/memory/guest-memory.ts";
 import { CLOCK } from "../../src/memory/layout.ts";
 
+/** What a dispatcher needs of the vCPU beyond its public face. */
+interface VcpuInternals {
+  imports(): Record<string, WebAssembly.ImportValue>;
+  mustStep(): boolean;
+  handle(stop: number): VcpuExit | undefined;
+}
+
 export type CompiledBlock = (cpu: number) => number;
 
 const PAGE = 4096;
@@ -18,6 +25,7 @@ export class CompiledRunner {
   compiledInstructions = 0;
   interpretedInstructions = 0;
   readonly vcpu: SoftwareVcpu;
+  private readonly internals: VcpuInternals;
   private readonly memory: GuestMemory;
   private readonly compiler: BlockCompiler;
   private readonly imports: WebAssembly.Imports;
@@ -26,12 +34,13 @@ export class CompiledRunner {
 
   constructor(vcpu: SoftwareVcpu, memory: GuestMemory, compiler: BlockCompiler) {
     this.vcpu = vcpu;
+    this.internals = vcpu as unknown as VcpuInternals;
     this.memory = memory;
     this.compiler = compiler;
     const softfloat = new WebAssembly.Module(softfloatWasm());
     const instance = new WebAssembly.Instance(softfloat, { env: { memory: memory.memory } });
     this.imports = {
-      env: { memory: memory.memory, ...(vcpu["imports"]() as Record<string, WebAssembly.ImportValue>) },
+      env: { memory: memory.memory, ...this.internals.imports() },
       softfloat: instance.exports as unknown as WebAssembly.ModuleImports,
     };
   }
@@ -46,11 +55,11 @@ export class CompiledRunner {
   }
 
   run(): VcpuExit {
-    const { vcpu } = this;
+    const { vcpu, internals } = this;
     for (;;) {
       const before = this.budget;
       if (before <= 0) return { reason: "budget" };
-      const block = vcpu["mustStep"]() || vcpu.state.u32(CPU.activity) !== 0 ? undefined : this.lookup();
+      const block = internals.mustStep() || vcpu.state.u32(CPU.activity) !== 0 ? undefined : this.lookup();
       const result = block ? block.run(vcpu.state.base) : BLOCK.declined;
       if (result === BLOCK.declined) {
         const exit = this.interpretOne();
@@ -60,7 +69,7 @@ export class CompiledRunner {
       }
       this.compiledInstructions += before - this.budget;
       if (result === BLOCK.abandoned) {
-        const exit = vcpu["handle"](vcpu.state.u32(CPU.stop));
+        const exit = internals.handle(vcpu.state.u32(CPU.stop));
         if (exit !== undefined) return exit;
       }
     }
