@@ -3,7 +3,7 @@ import { softfloatWasm } from "../generated/softfloat.ts";
 import type { ApicBus, CpuPins, InterruptAcknowledge, IoClient } from "../io/types.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { CLOCK, PAGE_SIZE } from "../memory/layout.ts";
-import { LengthDecoder, MAX_LENGTH } from "./decode/instruction-length.ts";
+import { Decoder, MAX_LENGTH } from "./decode/decoder.ts";
 import { RESULT } from "./interp/imports.ts";
 import { instructionForms } from "./isa/index.ts";
 import { Breakpoints } from "./mmu/breakpoints.ts";
@@ -53,11 +53,11 @@ function loadModules() {
 }
 
 /** Made when the first instruction must be measured: the tables cost milliseconds. */
-let lengths: LengthDecoder | undefined;
+let decoder: Decoder | undefined;
 
-function lengthDecoder(): LengthDecoder {
-  lengths ??= new LengthDecoder(instructionForms());
-  return lengths;
+function instructionDecoder(): Decoder {
+  decoder ??= new Decoder(instructionForms());
+  return decoder;
 }
 
 type Run = (cpu: number) => number;
@@ -414,7 +414,7 @@ export class SoftwareVcpu implements CpuPins {
     }
     const available = mmu.fetch(this.fetchBuffer, rip);
     if (available === 0) return 0;
-    const length = lengthDecoder().length(this.fetchBuffer, available, state.is64, state.initialPrefixes);
+    const length = instructionDecoder().length(this.fetchBuffer, available, state.is64, state.initialPrefixes);
     // Even of an instruction that is too long, the first 15 bytes are fetched.
     if (length > available && available < MAX_LENGTH) {
       mmu.fetchBeyond(rip, Math.min(length, MAX_LENGTH));
@@ -442,7 +442,7 @@ export class SoftwareVcpu implements CpuPins {
     const { state, memory } = this;
     const start = state.u32(CPU.startPc);
     const bytes = memory.bytes.subarray(start, start + MAX_LENGTH);
-    if (lengthDecoder().length(bytes, MAX_LENGTH, state.is64, state.initialPrefixes) <= MAX_LENGTH) return 1;
+    if (instructionDecoder().length(bytes, MAX_LENGTH, state.is64, state.initialPrefixes) <= MAX_LENGTH) return 1;
     state.recordFault(VECTOR.gp, 0);
     return 0;
   }

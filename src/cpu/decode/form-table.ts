@@ -4,33 +4,31 @@ const PREFIXES: readonly MandatoryPrefix[] = ["none", "66", "f3", "f2"];
 
 /** The forms that share an opcode, a mandatory prefix and a mode; ModRM tells them apart. */
 export class FormTable {
+  private readonly byOpcode = new Map<number, Form[]>();
+  /** Made when first asked for. */
   private readonly rows = new Map<number, readonly Form[]>();
 
   constructor(forms: readonly Form[]) {
-    const byOpcode = new Map<number, Form[]>();
     for (const form of forms) {
       const key = form.map * 256 + form.opcode;
-      const known = byOpcode.get(key);
+      const known = this.byOpcode.get(key);
       if (known) known.push(form);
-      else byOpcode.set(key, [form]);
-    }
-    for (const [key, candidates] of byOpcode) {
-      for (const mode64 of [false, true]) {
-        PREFIXES.forEach((prefix, index) => {
-          this.rows.set(rowKey(key, mode64, index), select(candidates, mode64, prefix));
-        });
-      }
+      else this.byOpcode.set(key, [form]);
     }
   }
 
   /** The one-byte map has no mandatory prefixes: forms there test their prefixes themselves. */
   at(map: number, opcode: number, mode64: boolean, prefix: MandatoryPrefix): readonly Form[] {
     const index = map === 0 ? 0 : PREFIXES.indexOf(prefix);
-    return this.rows.get(rowKey(map * 256 + opcode, mode64, index)) ?? [];
+    const key = (map * 256 + opcode) * 8 + (mode64 ? 4 : 0) + index;
+    let row = this.rows.get(key);
+    if (row === undefined) {
+      row = select(this.byOpcode.get(map * 256 + opcode) ?? [], mode64, PREFIXES[index]!);
+      this.rows.set(key, row);
+    }
+    return row;
   }
 }
-
-const rowKey = (opcode: number, mode64: boolean, prefix: number): number => opcode * 8 + (mode64 ? 4 : 0) + prefix;
 
 function select(candidates: readonly Form[], mode64: boolean, prefix: MandatoryPrefix): readonly Form[] {
   const here = candidates.filter(
