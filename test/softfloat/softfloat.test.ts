@@ -61,12 +61,11 @@ describe("equal to the host bit for bit", () => {
 const SAME_RESULT = 0.92;
 
 describe("within one unit in the last place of the host", () => {
-  it.each(transcendentalCases().map((test, number) => [test.operation, number, test] as const))(
-    "%s (%i)",
-    (_, number, test) => {
-      const { differences, distances } = compare(harness, test, RUNS, 5000 + number, 1);
-      expect(differences).toEqual([]);
-      expect((distances.get(0) ?? 0) / RUNS).toBeGreaterThan(SAME_RESULT);
-    },
-  );
+  it.each(
+    transcendentalCases().map((test, number) => [test.operation, number, test] as const),
+  )("%s (%i)", (_, number, test) => {
+    const { differences, distances } = compare(harness, test, RUNS, 5000 + number, 1);
+    expect(differences).toEqual([]);
+    expect((distances.get(0) ?? 0) / RUNS).toBeGreaterThan(SAME_RESULT);
+  });
 });

@@ -56,18 +56,17 @@ describe.each(machines)("%s", (_, machine) => {
   const tables = acpiTables(machine);
   const find = (signature: string): Uint8Array => tables.find((table) => table.signature === signature)!.bytes;
 
-  it.each(tables.slice(1).map((table) => [table.signature, table.bytes] as const))(
-    "%s: iasl disassembles it without complaint and assembles the same bytes",
-    (signature, bytes) => {
-      writeFileSync(join(folder, `${signature}.dat`), bytes);
-      expect(complaints(iasl("-d", "-p", signature, `${signature}.dat`))).toEqual([]);
-      expect(complaints(iasl("-ve", "-oa", "-p", `${signature}-again`, `${signature}.dsl`))).toEqual([]);
-      const again = new Uint8Array(readFileSync(join(folder, `${signature}-again.aml`)));
-      expect(signature === "FACS" ? again : withoutSeal(again)).toEqual(
-        signature === "FACS" ? bytes : withoutSeal(bytes),
-      );
-    },
-  );
+  it.each(
+    tables.slice(1).map((table) => [table.signature, table.bytes] as const),
+  )("%s: iasl disassembles it without complaint and assembles the same bytes", (signature, bytes) => {
+    writeFileSync(join(folder, `${signature}.dat`), bytes);
+    expect(complaints(iasl("-d", "-p", signature, `${signature}.dat`))).toEqual([]);
+    expect(complaints(iasl("-ve", "-oa", "-p", `${signature}-again`, `${signature}.dsl`))).toEqual([]);
+    const again = new Uint8Array(readFileSync(join(folder, `${signature}-again.aml`)));
+    expect(signature === "FACS" ? again : withoutSeal(again)).toEqual(
+      signature === "FACS" ? bytes : withoutSeal(bytes),
+    );
+  });
 
   it("every table but the FACS sums to zero, and so do both parts of the RSDP (ACPI 6.5, 5.2.5.3 and 5.2.6)", () => {
     const sum = (bytes: Uint8Array): number => bytes.reduce((total, byte) => (total + byte) & 0xff, 0);

@@ -33,23 +33,25 @@ function romImage(length: number): Uint8Array {
 const multiboot = elf32(MIB, [{ virtual: MIB, physical: MIB, bytes: multibootHeader(3), memoryLength: 4096 }]);
 
 describe("ROM images", () => {
-  it.each([64 * KIB, 128 * KIB, 256 * KIB, 16 * MIB])(
-    "%i bytes end at 4 GiB and are shadowed below 1 MiB",
-    (length) => {
-      const memory = ram(2 * MIB);
-      const image = romImage(length);
-      const { romAddress, rom, start } = loadRom(memory, image);
-      expect(romAddress + rom.length).toBe(2 ** 32);
-      expect(sameBytes(rom, image)).toBe(true);
-      const shadowed = Math.min(length, 128 * KIB);
-      expect(sameBytes(memory.read(MIB - shadowed, shadowed), image.subarray(length - shadowed))).toBe(true);
-      expect(memory.bytes[MIB - shadowed - 1]).toBe(0);
-      // Both ways to the reset vector: the CPU's, and a jump to F000:FFF0.
-      expect(start.segments.cs.base + start.rip).toBe(2 ** 32 - 16);
-      expect(rom[start.segments.cs.base + start.rip - romAddress]).toBe(0xea);
-      expect(memory.bytes[0xf_fff0]).toBe(0xea);
-    },
-  );
+  it.each([
+    64 * KIB,
+    128 * KIB,
+    256 * KIB,
+    16 * MIB,
+  ])("%i bytes end at 4 GiB and are shadowed below 1 MiB", (length) => {
+    const memory = ram(2 * MIB);
+    const image = romImage(length);
+    const { romAddress, rom, start } = loadRom(memory, image);
+    expect(romAddress + rom.length).toBe(2 ** 32);
+    expect(sameBytes(rom, image)).toBe(true);
+    const shadowed = Math.min(length, 128 * KIB);
+    expect(sameBytes(memory.read(MIB - shadowed, shadowed), image.subarray(length - shadowed))).toBe(true);
+    expect(memory.bytes[MIB - shadowed - 1]).toBe(0);
+    // Both ways to the reset vector: the CPU's, and a jump to F000:FFF0.
+    expect(start.segments.cs.base + start.rip).toBe(2 ** 32 - 16);
+    expect(rom[start.segments.cs.base + start.rip - romAddress]).toBe(0xea);
+    expect(memory.bytes[0xf_fff0]).toBe(0xea);
+  });
 
   it("the CPU is as after a reset (SDM volume 3, table 10-1)", () => {
     const { start } = loadRom(ram(2 * MIB), romImage(64 * KIB));
