@@ -126,9 +126,10 @@ export class SoftwareSubject implements Subject {
 
   private buildTables(): void {
     const { data } = this;
-    // GDT: 64-bit kernel code, kernel data, user data 28h, 64-bit user code 30h.
+    // GDT as Linux has it: 64-bit kernel code, kernel data, 32-bit user code 20h, user data 28h, 64-bit user code 30h.
     data.setBigUint64(AT.gdt + KERNEL_CS, 0x00af_9b00_0000_ffffn, true);
     data.setBigUint64(AT.gdt + 0x18, 0x00cf_9300_0000_ffffn, true);
+    data.setBigUint64(AT.gdt + 0x20, 0x00cf_fb00_0000_ffffn, true);
     data.setBigUint64(AT.gdt + (SELECTORS_64.ss & ~7), 0x00cf_f300_0000_ffffn, true);
     data.setBigUint64(AT.gdt + (SELECTORS_64.cs & ~7), 0x00af_fb00_0000_ffffn, true);
     LDT_SEGMENTS.forEach((segment, index) => {

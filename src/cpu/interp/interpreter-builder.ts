@@ -225,13 +225,14 @@ export class InterpreterBuilder extends X86 {
     if (this.mode64) return this.let(offset);
     const { segment } = address;
     const flat = this.and(this.shrU(this.field("i32", CPU.flatSegments), segment), 1);
-    const plain = this.let(displacement === 0 ? offset : this.and(offset, 0xffff_ffff));
+    // Each part of an operand wraps at the address size for itself, as silicon has it.
+    const plain = displacement === 0 ? this.let(offset) : this.let(this.and(offset, this.addressMask()));
     return this.choose(
       "i64",
       flat,
       () => plain,
       () => {
-        const linear = this.call(this.parts.helpers.segment, this.cpu, segment, offset, bytes, write ? 1 : 0);
+        const linear = this.call(this.parts.helpers.segment, this.cpu, segment, plain, bytes, write ? 1 : 0);
         this.if(this.eq(linear, -1), () => this.abandon(), undefined, false);
         return linear;
       },

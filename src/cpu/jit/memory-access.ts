@@ -229,12 +229,12 @@ export abstract class MemoryAccess extends RegisterCache {
 
   /** Linear address after limit and rights checks. */
   private linear(address: Address, bytes: number, write: boolean, displacement = 0): Expr {
-    const offset = displacement === 0 ? address.offset : this.add(address.offset, displacement);
-    if (this.mode64) return this.let(offset);
+    const sum = displacement === 0 ? address.offset : this.add(address.offset, displacement);
+    if (this.mode64) return this.let(sum);
+    // Each part of an operand wraps at the address size for itself, as silicon has it.
+    const offset = this.let(displacement === 0 ? sum : this.and(sum, this.addressMask()));
     const segment = Number(constantOf(address.segment));
-    if ((this.context.flatSegments >> segment) & 1) {
-      return this.let(displacement === 0 ? offset : this.and(offset, 0xffff_ffff));
-    }
+    if ((this.context.flatSegments >> segment) & 1) return offset;
     const linear = this.call(this.parts.segment, this.cpu, segment, offset, bytes, write ? 1 : 0);
     this.if(this.eq(linear, -1), () => this.abandon(), undefined, false);
     return linear;

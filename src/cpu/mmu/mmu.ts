@@ -493,7 +493,7 @@ export class Mmu {
   /** Host address of plain memory for up to the rest of the page, or 0 when the page is not memory; throws on a fault. */
   hostPage(linear: number, write: boolean): number {
     if (!this.canonical(linear)) {
-      this.nonCanonical(false);
+      this.nonCanonical(this.usesStackSegment(linear));
       throw ABANDON;
     }
     const access = this.accessUser | (write ? ACCESS.write : 0);

@@ -1,6 +1,6 @@
 import { RESULT } from "../interp/imports.ts";
 import { FPU_CONTROL, FPU_STATUS } from "../isa/x87-status.ts";
-import { CPU } from "../state.ts";
+import { CPU, PX } from "../state.ts";
 import type { VcpuState } from "../vcpu-state.ts";
 import type { SystemContext } from "./context.ts";
 
@@ -128,38 +128,46 @@ function loadEnvironment(cpu: VcpuState, width: LayoutWidth, fields: readonly nu
 const layoutWidth = (cpu: VcpuState): LayoutWidth => (cpu.argNumber(2) === 16 ? 16 : 32);
 
 /**
- * Linear address of the image, all of which may now be accessed. Processors touch the first unit, then the last byte: an
- * image that runs into a page it may not access leaves the address of its last byte in CR2.
+ * Linear address of a part of the image. Each part wraps at the address size for itself. In 64-bit mode the operand is
+ * linear already.
  */
-function imageAddress(context: SystemContext, bytes: number, width: LayoutWidth, write: boolean): number {
-  const offset = context.cpu.argNumber(0);
-  const linear = touch(context, offset, width / 8, write);
-  touch(context, offset + bytes - 1, 1, write);
-  return linear;
+function partAddress({ cpu, mmu }: SystemContext, px: number, at: number, bytes: number, write: boolean): number {
+  const offset = cpu.argNumber(0) + at;
+  if (cpu.is64) return offset;
+  const wrapped = px & PX.addressSmall ? offset & 0xffff : offset >>> 0;
+  return mmu.segmented(cpu.argNumber(1), wrapped, bytes, write);
 }
 
-function touch({ cpu, mmu }: SystemContext, offset: number, bytes: number, write: boolean): number {
-  // In 64-bit mode the operand is linear already.
-  const linear = cpu.is64 ? offset : mmu.segmented(cpu.argNumber(1), offset, bytes, write);
-  if (write) mmu.prove(linear, bytes);
-  else mmu.read(linear, bytes);
-  return linear;
+/**
+ * Proves that all of the image may be accessed. Processors touch the first unit, then the last byte: an image that runs
+ * into a page it may not access leaves the address of its last byte in CR2.
+ */
+function touchEnds(context: SystemContext, px: number, bytes: number, width: LayoutWidth, write: boolean): void {
+  const touch = (at: number, unit: number) => {
+    const linear = partAddress(context, px, at, unit, write);
+    if (write) context.mmu.prove(linear, unit);
+    else context.mmu.read(linear, unit);
+  };
+  touch(0, width / 8);
+  touch(bytes - 1, 1);
 }
 
 /** Units are what alignment checking looks at: 2 or 4 bytes by operand size (SDM vol 3, table 6-7). */
-function write(context: SystemContext, linear: number, width: LayoutWidth, image: DataView): void {
+function write(context: SystemContext, px: number, width: LayoutWidth, image: DataView): void {
   const unit = width / 8;
+  touchEnds(context, px, image.byteLength, width, true);
   for (let at = 0; at < image.byteLength; at += unit) {
     const value = unit === 2 ? image.getUint16(at, true) : image.getUint32(at, true);
-    context.mmu.write(linear + at, unit, BigInt(value));
+    context.mmu.write(partAddress(context, px, at, unit, true), unit, BigInt(value));
   }
 }
 
-function read(context: SystemContext, linear: number, width: LayoutWidth, bytes: number): DataView {
+function read(context: SystemContext, px: number, width: LayoutWidth, bytes: number): DataView {
   const unit = width / 8;
+  touchEnds(context, px, bytes, width, false);
   const image = new DataView(new ArrayBuffer(bytes));
   for (let at = 0; at < bytes; at += unit) {
-    const value = Number(context.mmu.read(linear + at, unit));
+    const value = Number(context.mmu.read(partAddress(context, px, at, unit, false), unit));
     if (unit === 2) image.setUint16(at, value, true);
     else image.setUint32(at, value, true);
   }
@@ -186,34 +194,32 @@ const slotOf = (cpu: VcpuState, i: number): number => CPU.fpu + ((cpu.u32(CPU.fp
 // --- operations ---------------------------------------------------------------------------------------------------------
 
 /** FNSTENV: then masks all exceptions. */
-export function saveEnvironment(context: SystemContext): number {
+export function saveEnvironment(context: SystemContext, px: number): number {
   const { cpu } = context;
   const width = layoutWidth(cpu);
   const bytes = ENVIRONMENT_BYTES[width];
-  const linear = imageAddress(context, bytes, width, true);
   const image = new DataView(new ArrayBuffer(bytes));
   putEnvironment(cpu, width, image);
-  write(context, linear, width, image);
+  write(context, px, width, image);
   loadControlAndStatus(cpu, cpu.u32(CPU.fpuControl) | FPU_STATUS.exceptions, statusWord(cpu));
   return RESULT.refetch;
 }
 
-export function restoreEnvironment(context: SystemContext): number {
+export function restoreEnvironment(context: SystemContext, px: number): number {
   const { cpu } = context;
   const width = layoutWidth(cpu);
   const bytes = ENVIRONMENT_BYTES[width];
-  const image = read(context, imageAddress(context, bytes, width, false), width, bytes);
+  const image = read(context, px, width, bytes);
   takeEnvironment(cpu, width, image);
   return RESULT.refetch;
 }
 
 /** FNSAVE: then initializes, as FNINIT does. */
-export function saveState(context: SystemContext): number {
+export function saveState(context: SystemContext, px: number): number {
   const { cpu } = context;
   const width = layoutWidth(cpu);
   const first = ENVIRONMENT_BYTES[width];
   const bytes = first + 8 * REGISTER_BYTES;
-  const linear = imageAddress(context, bytes, width, true);
   const image = new DataView(new ArrayBuffer(bytes));
   putEnvironment(cpu, width, image);
   for (let i = 0; i < 8; i++) {
@@ -221,17 +227,17 @@ export function saveState(context: SystemContext): number {
     image.setBigUint64(first + i * REGISTER_BYTES, cpu.u64(slot), true);
     image.setUint16(first + i * REGISTER_BYTES + 8, cpu.u32(slot + 8) & 0xffff, true);
   }
-  write(context, linear, width, image);
+  write(context, px, width, image);
   initialize(cpu);
   return RESULT.refetch;
 }
 
-export function restoreState(context: SystemContext): number {
+export function restoreState(context: SystemContext, px: number): number {
   const { cpu } = context;
   const width = layoutWidth(cpu);
   const first = ENVIRONMENT_BYTES[width];
   const bytes = first + 8 * REGISTER_BYTES;
-  const image = read(context, imageAddress(context, bytes, width, false), width, bytes);
+  const image = read(context, px, width, bytes);
   takeEnvironment(cpu, width, image);
   for (let i = 0; i < 8; i++) {
     const slot = slotOf(cpu, i);
