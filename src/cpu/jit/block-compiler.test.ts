@@ -85,8 +85,6 @@ describe("entry", () => {
     const one = bench(0xff, 0xc0, 0xff, 0xc0, 0xff, 0xc0);
     const before = one.twin.save();
     expect(run(one, 2)).toBeUndefined();
-    one.twin.setBudget(1_000_000);
-    before.cpu.set(one.twin.save().cpu.subarray(0, 0));
     expect(Buffer.compare(one.twin.save().cpu, before.cpu)).toBe(0);
     expect(run(one, 3)).toMatchObject({ ...EXECUTED_ALL, executed: 3 });
   });
@@ -122,7 +120,7 @@ describe("registers and flags", () => {
   });
 
   it("dead flags leave no code behind", () => {
-    const { module } = { module: (...code: number[]) => compiler.compile([bench(...code).block]).length };
+    const module = (...code: number[]) => compiler.compile([bench(...code).block]).length;
     // lea eax, [rbx+rcx] against add ebx, ecx, each followed by sub edx, esi
     const withoutFlags = module(0x8d, 0x04, 0x0b, 0x29, 0xf2);
     const withFlags = module(0x01, 0xcb, 0x29, 0xf2);
