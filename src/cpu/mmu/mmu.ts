@@ -7,6 +7,7 @@ import { ABANDON, type VcpuState } from "../vcpu-state.ts";
 import type { Breakpoints } from "./breakpoints.ts";
 import { ACCESS, PageWalker, type PagingMode } from "./page-walk.ts";
 import { Tlb } from "./tlb.ts";
+import { TLB_ENTRY } from "./tlb-layout.ts";
 
 const OFFSET = PAGE_SIZE - 1;
 const TWO_32 = 0x1_0000_0000;
@@ -465,28 +466,53 @@ export class Mmu {
    * supervisor accesses whatever the CPL.
    */
   read(linear: number, bytes: number, system = false): bigint {
-    const host = this.withPrivilege(system, () => this.slowRead(linear, bytes));
-    if (host === 0) throw ABANDON;
-    let value = 0n;
-    for (let i = bytes - 1; i >= 0; i--) value = (value << 8n) | BigInt(this.memory.bytes[host + i]!);
-    return value;
+    if (bytes === 8) return this.cpu.data.getBigUint64(this.hostForRead(linear, 8, system), true);
+    return BigInt(this.readNumber(linear, bytes, system));
   }
 
   read32(linear: number, system = false): number {
-    return Number(this.read(linear, 4, system));
+    return this.readNumber(linear, 4, system);
   }
 
   read16(linear: number, system = false): number {
-    return Number(this.read(linear, 2, system));
+    return this.readNumber(linear, 2, system);
+  }
+
+  private readNumber(linear: number, bytes: number, system: boolean): number {
+    const host = this.hostForRead(linear, bytes, system);
+    const { data } = this.cpu;
+    if (bytes === 4) return data.getUint32(host, true);
+    if (bytes === 2) return data.getUint16(host, true);
+    let value = 0;
+    for (let i = bytes - 1; i >= 0; i--) value = value * 256 + this.memory.bytes[host + i]!;
+    return value;
   }
 
   write(linear: number, bytes: number, value: bigint, system = false): void {
-    for (let i = 0; i < bytes; i++) this.scratch[i] = Number((value >> BigInt(i * 8)) & 0xffn);
-    if (this.withPrivilege(system, () => this.slowWrite(linear, bytes)) === 0) throw ABANDON;
+    const { data } = this.cpu;
+    const hit = this.tlbFor(system).hit(linear, bytes, TLB_ENTRY.writeTag);
+    const host = hit !== 0 ? hit : this.cpu.base + CPU.scratch;
+    if (bytes === 8) data.setBigUint64(host, BigInt.asUintN(64, value), true);
+    else if (bytes === 4) data.setUint32(host, Number(BigInt.asUintN(32, value)), true);
+    else for (let i = 0; i < bytes; i++) this.memory.bytes[host + i] = Number((value >> BigInt(i * 8)) & 0xffn);
+    if (hit === 0 && this.withPrivilege(system, () => this.slowWrite(linear, bytes)) === 0) throw ABANDON;
+  }
+
+  private tlbFor(system: boolean): Tlb {
+    return system || this.cpu.cpl !== 3 ? this.supervisor : this.user;
+  }
+
+  private hostForRead(linear: number, bytes: number, system: boolean): number {
+    const hit = this.tlbFor(system).hit(linear, bytes, TLB_ENTRY.readTag);
+    if (hit !== 0) return hit;
+    const host = this.withPrivilege(system, () => this.slowRead(linear, bytes));
+    if (host === 0) throw ABANDON;
+    return host;
   }
 
   /** Proves that `bytes` (at most a page) may be written. */
   prove(linear: number, bytes: number, system = false): void {
+    if (this.tlbFor(system).hit(linear, bytes, TLB_ENTRY.writeTag) !== 0) return;
     if (this.withPrivilege(system, () => this.slowProve(linear, bytes)) === 0) throw ABANDON;
   }
 

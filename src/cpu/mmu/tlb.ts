@@ -82,6 +82,20 @@ export class Tlb {
     if (large) this.largePages = true;
   }
 
+  /**
+   * Host address of `bytes` that lie in one page with the right that `tag` stands for, or 0: what generated code does,
+   * for accesses from TypeScript.
+   */
+  hit(linear: number, bytes: number, tag: number): number {
+    const low = linear | 0;
+    const at = ((low >>> PAGE_SHIFT) & (TLB_ENTRIES - 1)) * WORDS;
+    const { words } = this;
+    if (words[at + tag / 4] !== (low & -PAGE_SIZE)) return 0;
+    if (words[at + tag / 4 + 1] !== Math.floor(linear / 0x1_0000_0000)) return 0;
+    if ((low & (PAGE_SIZE - 1)) + bytes > PAGE_SIZE) return 0;
+    return (words[at + TLB_ENTRY.addend / 4]! + low) >>> 0;
+  }
+
   /** Drops all translations, or all but the global ones. */
   flush(keepGlobal: boolean): void {
     this.fullFlushes++;

@@ -196,10 +196,12 @@ function readStack(context: SystemContext, count: number, bytes: number, skip = 
   const { mmu } = context;
   const pointer = stackPointer(context);
   const mask = stackMask(context);
-  return Array.from({ length: count }, (_, i) => {
+  const values: bigint[] = [];
+  for (let i = 0; i < count; i++) {
     const at = mask === 0 ? pointer + skip + i * bytes : ((pointer + skip + i * bytes) & mask) >>> 0;
-    return mmu.read(mmu.segmented(SS, at, bytes, false), bytes);
-  });
+    values.push(mmu.read(mmu.segmented(SS, at, bytes, false), bytes));
+  }
+  return values;
 }
 
 const signed = (value: bigint) => Number(BigInt.asIntN(64, value));
