@@ -107,8 +107,8 @@ run_ring3:
 /* INT 42h: back to the caller of run_ring3. */
     .globl on_ring3_end
 on_ring3_end:
-    mov kernel_stack, SP
 #ifdef __x86_64__
+    movq kernel_stack, %rsp
     popq %r15
     popq %r14
     popq %r13
@@ -117,9 +117,11 @@ on_ring3_end:
     popq %rbx
     ret
 #else
+    /* IRET to ring 3 made the data segments null (SDM vol 2, IRET). */
     movl $0x10, %eax
     movl %eax, %ds
     movl %eax, %es
+    movl kernel_stack, %esp
     popal
     ret
 #endif
