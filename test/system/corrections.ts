@@ -139,4 +139,14 @@ export const corrections: readonly Correction[] = [
       ],
     ],
   },
+  {
+    guest: "long",
+    why: "SDM vol 4, IA32_FMASK: bits 63 to 32 are reserved, so that WRMSR refuses them.",
+    lines: [
+      [
+        "SFMASK: high half: ok cs=0008 fl=0006 rax=00000000 rcx=c0000084 rdx=00008000",
+        "SFMASK: high half: #0d e=0000 +015 0008 fl=00010006 rax=00000000 rcx=c0000084 rdx=00008000",
+      ],
+    ],
+  },
 ];

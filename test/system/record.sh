@@ -27,7 +27,7 @@ for name in "${guests[@]}"; do
 memory: guest=64, host=64
 romimage: file=$work/rom
 vgaromimage: file=$work/vga.rom
-cpu: model=${model:-core2_penryn_t9600}, count=1, ips=50000000, reset_on_triple_fault=1
+cpu: model=${model:-core2_penryn_t9600}, count=1, ips=50000000, reset_on_triple_fault=1, ignore_bad_msrs=0
 port_e9_hack: enabled=1
 display_library: rfb, options="timeout=0"
 plugin_ctrl: sb16=0, es1370=0, voodoo=0, e1000=0, ne2k=0, usb_uhci=0

@@ -228,10 +228,7 @@ function system(define: Parameters<Family>[0]): void {
       x.system(operation);
     });
   define("syscall", { map: 1, opcode: 0x05, modes: "64" }, (x) => x.system("syscall"));
-  define("sysret", { map: 1, opcode: 0x07, modes: "64", size: "y" }, (x) => {
-    x.requireCpl0();
-    x.system("sysret", x.i64(x.width));
-  });
+  define("sysret", { map: 1, opcode: 0x07, modes: "64", size: "y" }, (x) => x.system("sysret", x.i64(x.width)));
   privileged("clts", 0x06, "clts");
   privileged("invd", 0x08, "wbinvd");
   privileged("wbinvd", 0x09, "wbinvd");

@@ -42,6 +42,8 @@ export class SystemContext {
   readonly board: CpuBoard;
   /** A software interrupt was delivered (since a single step cleared this). */
   interrupted = false;
+  /** Modes changed since the last transfer of control: generated code must be chosen anew. */
+  private modeChanged = false;
   /** A task switch is past the point of no return: a fault is the new task's, before its first instruction. */
   taskSwitched = false;
 
@@ -54,8 +56,8 @@ export class SystemContext {
     this.board = board;
   }
 
-  /** Derives the operation modes from CR0, EFER, EFLAGS.VM and CS. True: generated code must be chosen anew. */
-  updateMode(): boolean {
+  /** Derives the operation modes from CR0, EFER, EFLAGS.VM and CS. */
+  updateMode(): void {
     const { cpu } = this;
     const cr0 = cpu.u32(CPU.cr0);
     const efer = cpu.u32(CPU.efer);
@@ -70,10 +72,9 @@ export class SystemContext {
     }
     const wide = (mode & MODE.code64) !== 0 || (cs & ATTR.db) !== 0;
     const prefixes = wide ? 1 << PX.attributeShift : PX.addressSmall;
-    const changed = mode !== cpu.mode || prefixes !== cpu.initialPrefixes;
+    if (mode !== cpu.mode || prefixes !== cpu.initialPrefixes) this.modeChanged = true;
     cpu.setU32(CPU.mode, mode);
     cpu.setU32(CPU.initialPrefixes, prefixes);
-    return changed;
   }
 
   setCpl(cpl: number): void {
@@ -83,7 +84,10 @@ export class SystemContext {
 
   /** After a transfer of control: stays in the run loop only when the same code still fits. */
   transferred(): number {
-    return this.updateMode() ? RESULT.leave : RESULT.refetch;
+    this.updateMode();
+    const changed = this.modeChanged;
+    this.modeChanged = false;
+    return changed ? RESULT.leave : RESULT.refetch;
   }
 
   /** IF, TF or AC may have changed: the run loop is left when an interrupt may now be taken or a trap is due. */

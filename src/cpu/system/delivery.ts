@@ -1,5 +1,6 @@
 import { ATTR, CPU, CS, FLAG, SS, STOP, TR, VECTOR } from "../state.ts";
 import { ABANDON } from "../vcpu-state.ts";
+import { isCanonical } from "./canonical.ts";
 import { CR0, type SystemContext } from "./context.ts";
 import { decodeDescriptor, isNull, readDescriptor, TYPE } from "./descriptors.ts";
 import { checkStack, currentStack, DATA_SEGMENTS, loadFromDescriptor, loadNull, StackWriter } from "./segments.ts";
@@ -241,13 +242,13 @@ function deliverLong(context: SystemContext, interruption: Interruption): void {
   if (ist !== 0) pointer = taskPointer(context, 0x24 + (ist - 1) * 8, ext);
   else if (inner) pointer = taskPointer(context, 4 + newCpl * 8, ext);
   else pointer = cpu.number(CPU.gpr + 4 * 8);
-  if (!isCanonical(pointer)) cpu.fault(VECTOR.ss, ext);
   pointer -= ((pointer % 16) + 16) % 16;
 
   const system = newCpl < 3;
   const stack = new StackWriter(context, { pointer, mask: 0, base: 0, low: 0, high: 0, system });
   // The frame is at most 48 bytes: prove it at once, so that a fault leaves nothing half done.
   const frame = errorCode >= 0 ? 48 : 40;
+  if (!isCanonical(pointer - frame) || !isCanonical(pointer - 1)) cpu.fault(VECTOR.ss, ext);
   const was64 = cpu.is64;
   if (!was64) cpu.setU32(CPU.mode, cpu.mode | 8);
   try {
@@ -277,5 +278,3 @@ export function taskPointer({ cpu, mmu }: SystemContext, offset: number, ext: nu
   if (offset + 7 > cpu.segmentLimit(TR)) cpu.fault(VECTOR.ts, (cpu.selector(TR) & 0xfffc) | ext);
   return Number(BigInt.asIntN(64, mmu.read(cpu.segmentBase(TR) + offset, 8, true)));
 }
-
-export const isCanonical = (address: number) => address >= -0x8000_0000_0000 && address < 0x8000_0000_0000;

@@ -1,6 +1,7 @@
 import { ATTR, CPU, CS, FLAG, SS, TR, VECTOR } from "../state.ts";
+import { isCanonical } from "./canonical.ts";
 import type { SystemContext } from "./context.ts";
-import { innerStack, isCanonical, taskPointer } from "./delivery.ts";
+import { innerStack, taskPointer } from "./delivery.ts";
 import { type Descriptor, descriptorAddress, isNull, readDescriptor, TYPE } from "./descriptors.ts";
 import {
   checkStack,

@@ -1,7 +1,7 @@
 import { RESULT } from "../interp/imports.ts";
 import { ATTR, CPU, CS, FLAG, GS, MODE, RCX, RDX, RSP, SEG, SS, VECTOR } from "../state.ts";
+import { isCanonical } from "./canonical.ts";
 import { EFER, type SystemContext } from "./context.ts";
-import { isCanonical } from "./delivery.ts";
 
 /** Flat code and data as SYSENTER, SYSCALL and their returns load them, without reading descriptors. */
 const CODE = ATTR.g | ATTR.present | ATTR.s | 0xb;
@@ -31,6 +31,7 @@ export function syscall(context: SystemContext): number {
 export function sysret(context: SystemContext): number {
   const { cpu } = context;
   if (!(cpu.u32(CPU.efer) & EFER.sce)) cpu.fault(VECTOR.ud);
+  if (cpu.cpl !== 0) cpu.gp(0);
   const to64 = cpu.argNumber(0) === 64;
   const target = cpu.number(CPU.gpr + RCX * 8);
   // Intel checks before it changes CPL; RCX may be anything, so the exact value decides.

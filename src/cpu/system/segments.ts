@@ -1,5 +1,6 @@
 import { RESULT } from "../interp/imports.ts";
 import { ATTR, CPU, CS, DS, ES, FS, GS, LDTR, SS, TR, VECTOR } from "../state.ts";
+import { isCanonical } from "./canonical.ts";
 import type { SystemContext } from "./context.ts";
 import {
   type Descriptor,
@@ -236,6 +237,7 @@ export function loadLdt(context: SystemContext): number {
   if (!descriptor.isSystem || descriptor.type !== TYPE.ldt) cpu.gp(code);
   const high = cpu.isLong ? readBaseHigh(context, descriptor, selector) : 0;
   if (!descriptor.present) cpu.fault(VECTOR.np, code);
+  if (!isCanonical(high + descriptor.base)) cpu.gp(code);
   cpu.setSegment(LDTR, selector, high + descriptor.base, descriptor.limit, descriptor.attributes);
   return RESULT.refetch;
 }
@@ -251,6 +253,7 @@ export function loadTask(context: SystemContext): number {
   if (!descriptor.isSystem || !available) cpu.gp(code);
   const high = cpu.isLong ? readBaseHigh(context, descriptor, selector) : 0;
   if (!descriptor.present) cpu.fault(VECTOR.np, code);
+  if (!isCanonical(high + descriptor.base)) cpu.gp(code);
   setBusy(context, descriptor.address, true);
   cpu.setSegment(TR, selector, high + descriptor.base, descriptor.limit, descriptor.attributes | 2);
   return RESULT.refetch;
