@@ -11,7 +11,7 @@ import { background } from "../differential/values.ts";
 import { CompiledSubject } from "./compiled-subject.ts";
 
 const compiler = new BlockCompiler(instructionForms(), { softfloat: softfloatTypes });
-const COUNT = Number(process.env.PORTICO_JIT_CASES ?? 1500);
+const COUNT = Number(process.env.PORTICO_JIT_CASES ?? 400);
 
 /** Random user-mode programs, with faults wherever they come, end in the same state under both back ends. */
 describe.each([64, 32] as const)("interpreter and compiler agree, %d-bit programs", (mode: Mode) => {

@@ -7,7 +7,7 @@ import { softfloatWasm } from "../../src/generated/softfloat.ts";
 import { type IoClient, WAIT } from "../../src/io/types.ts";
 import { GuestMemory } from "../../src/memory/guest-memory.ts";
 import { CLOCK, CLOCK_RATE_SHIFT, PAGE_FLAG } from "../../src/memory/layout.ts";
-import type { Random } from "../differential/prng.ts";
+import { Random } from "../differential/prng.ts";
 
 /**
  * `real`: real mode. `protected16`, `protected32`: paged, segments with bases and limits. `flat32`: paged, flat.
@@ -59,9 +59,13 @@ export class Twin {
   private readonly memory = new GuestMemory({ ramBytes: RAM, extraBytes: 0 });
   private readonly imports: WebAssembly.Imports;
   private readonly accesses: string[] = [];
+  /** Random memory contents lie somewhere in it. */
+  private readonly noise: Uint8Array;
 
   constructor(mode: TwinMode) {
     this.mode = mode;
+    const random = new Random(1);
+    this.noise = Uint8Array.from({ length: 2 * CODE }, () => random.u32());
     this.vcpu = new SoftwareVcpu(this.memory, this.devices(), {
       tsc: () => 0n,
       apic: undefined,
@@ -120,7 +124,8 @@ export class Twin {
   randomize(random: Random, user: boolean, offset: number): void {
     const { vcpu, mode } = this;
     const { state } = vcpu;
-    for (let at = 0; at < CODE; at += 4) this.memory.data.setUint32(this.memory.layout.ram + at, random.u32(), true);
+    const noise = random.below(CODE);
+    this.ram.set(this.noise.subarray(noise, noise + CODE));
     state.setU32(CPU.activity, 0);
     state.setU32(CPU.pendingDebug, 0);
     state.setU32(CPU.interruptShadow, 0);
