@@ -20,9 +20,12 @@ export interface MachineSnapshot {
   readonly boot?: BootOptions;
 }
 
-/** File header: magic, format version (u32), CRC-32 of what follows the header (u32), its bytes (f64), bytes of JSON (u32). */
+/**
+ * File header: magic, format version (u32), CRC-32 of all that follows it (u32), bytes after the header (f64), of which
+ * JSON (u32), and four bytes of zeros.
+ */
 const MAGIC = "PORTICO\0";
-const HEADER = { version: 8, crc: 12, bytes: 16, text: 24, size: 32 } as const;
+const HEADER = { version: 8, crc: 12, covered: 16, bytes: 16, text: 24, size: 32 } as const;
 
 /** Kinds of byte arrays, by their names in the file. */
 const ARRAYS = { bytes: Uint8Array, words: Uint32Array } as const;
@@ -53,12 +56,11 @@ export function encodeSnapshot(snapshot: MachineSnapshot): Uint8Array {
     at += blob.length;
   }
   file.set(new TextEncoder().encode(MAGIC));
-  const body = file.subarray(HEADER.size);
   const header = new DataView(file.buffer);
   header.setUint32(HEADER.version, SNAPSHOT_VERSION, true);
-  header.setUint32(HEADER.crc, crc32(body), true);
-  header.setFloat64(HEADER.bytes, body.length, true);
+  header.setFloat64(HEADER.bytes, file.length - HEADER.size, true);
   header.setUint32(HEADER.text, text.length, true);
+  header.setUint32(HEADER.crc, crc32(file.subarray(HEADER.covered)), true);
   return file;
 }
 
@@ -67,7 +69,9 @@ function invalid(what: string): PorticoError {
 }
 
 /** Throws `PorticoError` `SNAPSHOT_INVALID`, or `SNAPSHOT_MISMATCH` for another version's format. */
-export function decodeSnapshot(file: Uint8Array): MachineSnapshot {
+export function decodeSnapshot(data: Uint8Array): MachineSnapshot {
+  // A plain view: Node's Buffer has a `slice` of its own, which does not copy.
+  const file = new Uint8Array(data.buffer, data.byteOffset, data.length);
   if (new TextDecoder("latin1").decode(file.subarray(0, MAGIC.length)) !== MAGIC) throw invalid("not a snapshot");
   if (file.length < HEADER.size) throw invalid("the snapshot is truncated");
   const header = new DataView(file.buffer, file.byteOffset, HEADER.size);
@@ -75,8 +79,8 @@ export function decodeSnapshot(file: Uint8Array): MachineSnapshot {
   const body = file.subarray(HEADER.size);
   const bytes = header.getFloat64(HEADER.bytes, true);
   if (body.length < bytes) throw invalid(`the snapshot is truncated: ${body.length} of ${bytes} bytes are there`);
-  if (body.length > bytes || crc32(body) !== header.getUint32(HEADER.crc, true))
-    throw invalid("the snapshot is damaged");
+  const whole = body.length === bytes && crc32(file.subarray(HEADER.covered)) === header.getUint32(HEADER.crc, true);
+  if (!whole) throw invalid("the snapshot is damaged");
   const textLength = header.getUint32(HEADER.text, true);
   const blobs = body.subarray(Math.min(textLength, body.length));
   try {
