@@ -149,4 +149,53 @@ export const corrections: readonly Correction[] = [
       ],
     ],
   },
+  {
+    guest: "long-transfers",
+    why: "SDM vol 2, INT n: a new RSP that is not canonical is #SS(EXT), with a null selector.",
+    lines: [
+      ["RSP0 not canonical: #0c e=0020 +000 002b fl=00010002", "RSP0 not canonical: #0c e=0000 +000 002b fl=00010002"],
+      [
+        "RSP0 not canonical, #UD: #0c e=0021 +000 002b fl=00010002",
+        "RSP0 not canonical, #UD: #0c e=0001 +000 002b fl=00010002",
+      ],
+    ],
+  },
+  {
+    guest: "long-transfers",
+    why: "SDM vol 2, IRET, 64-bit mode exceptions: #GP(0) when the RPL of a null SS is not the CPL returned to.",
+    lines: [
+      [
+        "IRETQ: null SS, RPL 1 at ring 0: #0e e=0002 0000 0008 fl=00010002 ss=0001 sp=-03f0 cr2=11110001",
+        "IRETQ: null SS, RPL 1 at ring 0: #0d e=0000 +017 0008 fl=00010002 sp=-0028",
+      ],
+    ],
+  },
+  {
+    guest: "long-transfers",
+    why: "SDM vol 2, IRET: #SS with the selector; Intel processors agree.",
+    lines: [
+      [
+        "IRETQ: SS not present: #0b e=0050 +017 0008 fl=00010002 sp=-0028",
+        "IRETQ: SS not present: #0c e=0050 +017 0008 fl=00010002 sp=-0028",
+      ],
+    ],
+  },
+  {
+    guest: "long-transfers",
+    why: "SDM vol 3, 6.14.3: in 64-bit mode IRET pops SS:RSP unconditionally; Intel processors do at every operand size.",
+    lines: [
+      ["IRETD in 64-bit mode: ok cs=0008 fl=0002 sp=-0008", "IRETD in 64-bit mode: ok cs=0008 fl=0002 sp=-01f0"],
+      ["IRETW in 64-bit mode: ok cs=0008 fl=0002 sp=-0004", "IRETW in 64-bit mode: ok cs=0008 fl=0002 sp=-00198ff0"],
+    ],
+  },
+  {
+    guest: "long-transfers",
+    why: "SDM vol 3, 17.3.1.1: as with REP MOVS above.",
+    lines: [
+      [
+        "TF in 64-bit mode: #01 +00c 0008 fl=0146 rax=00000000 rcx=00000001 rdi=001c0001 dr6=ffff4ff0",
+        "TF in 64-bit mode: #01 +00c 0008 fl=00010146 rax=00000000 rcx=00000001 rdi=001c0001 dr6=ffff4ff0",
+      ],
+    ],
+  },
 ];

@@ -246,13 +246,12 @@ function deliverLong(context: SystemContext, interruption: Interruption): void {
 
   const system = newCpl < 3;
   const stack = new StackWriter(context, { pointer, mask: 0, base: 0, low: 0, high: 0, system });
-  // The frame is at most 48 bytes: prove it at once, so that a fault leaves nothing half done.
+  // A fault while pushing leaves nothing but bytes below the stack pointer.
   const frame = errorCode >= 0 ? 48 : 40;
   if (!isCanonical(pointer - frame) || !isCanonical(pointer - 1)) cpu.fault(VECTOR.ss, ext);
   const was64 = cpu.is64;
   if (!was64) cpu.setU32(CPU.mode, cpu.mode | 8);
   try {
-    mmu.prove(pointer - frame, frame, system);
     stack.push(cpu.selector(SS), 8);
     stack.push(cpu.gpr(4), 8);
     stack.push(savedFlags(context, interruption), 8);

@@ -24,10 +24,15 @@ function loadRealCode({ cpu }: SystemContext, selector: number): void {
   cpu.setSegment(CS, selector, (selector & 0xffff) << 4, cpu.isV86 ? 0xffff : cpu.segmentLimit(CS), attributes);
 }
 
-/** #GP(0) unless `offset` can be an instruction address in the code segment to be loaded. */
-function checkOffset({ cpu }: SystemContext, code: Descriptor, offset: number): void {
+/**
+ * Instruction pointer in the code segment to be loaded: `offset`, of which only 64-bit code takes more than 32 bits; or
+ * #GP(0).
+ */
+function targetIn({ cpu }: SystemContext, code: Descriptor, offset: number): number {
   const to64 = cpu.isLong && (code.attributes & ATTR.l) !== 0;
-  if (to64 ? !isCanonical(offset) : offset > code.limit) cpu.gp(0);
+  const target = to64 ? offset : offset >>> 0;
+  if (to64 ? !isCanonical(target) : target > code.limit) cpu.gp(0);
+  return target;
 }
 
 /** Checks a code segment as the target of a direct far JMP or CALL. SDM vol 3, 5.8.1. */
@@ -53,9 +58,9 @@ export function farJump(context: SystemContext): number {
   const target = readDescriptor(context, selector);
   if (target.isCode) {
     checkDirect(context, selector, target);
-    checkOffset(context, target, offset);
+    const destination = targetIn(context, target, offset);
     loadCode(context, (selector & 0xfffc) | cpu.cpl, target);
-    context.rip = offset;
+    context.rip = destination;
     return context.transferred();
   }
   return throughGate(context, selector, target, undefined);
@@ -83,10 +88,10 @@ export function farCall(context: SystemContext): number {
     checkDirect(context, selector, target);
     stack.push(cpu.selector(CS), bytes);
     stack.push(cpu.u64(CPU.rip), bytes);
-    checkOffset(context, target, offset);
+    const destination = targetIn(context, target, offset);
     setStackPointer(context, stack.pointer, mask);
     loadCode(context, (selector & 0xfffc) | cpu.cpl, target);
-    context.rip = offset;
+    context.rip = destination;
     return context.transferred();
   }
   return throughGate(context, selector, target, "call");
@@ -137,9 +142,9 @@ function callGate(context: SystemContext, gateSelector: number, gate: Descriptor
   const inner = !code.conforming && code.dpl < cpu.cpl;
   if (!call) {
     if (inner) cpu.gp(error);
-    checkOffset(context, code, offset);
+    const destination = targetIn(context, code, offset);
     loadCode(context, error | cpu.cpl, code);
-    context.rip = offset;
+    context.rip = destination;
     return context.transferred();
   }
   const bytes = cpu.isLong ? 8 : wide ? 4 : 2;
@@ -148,10 +153,10 @@ function callGate(context: SystemContext, gateSelector: number, gate: Descriptor
     const mask = stackMask(context);
     stack.push(cpu.selector(CS), bytes);
     stack.push(cpu.u64(CPU.rip), bytes);
-    checkOffset(context, code, offset);
+    const destination = targetIn(context, code, offset);
     setStackPointer(context, stack.pointer, mask);
     loadCode(context, error | cpu.cpl, code);
-    context.rip = offset;
+    context.rip = destination;
     return context.transferred();
   }
 
@@ -163,11 +168,11 @@ function callGate(context: SystemContext, gateSelector: number, gate: Descriptor
     stack.push(cpu.gpr(4), 8);
     stack.push(cpu.selector(CS), 8);
     stack.push(cpu.u64(CPU.rip), 8);
-    checkOffset(context, code, offset);
+    const destination = targetIn(context, code, offset);
     cpu.setSegment(SS, code.dpl, 0, 0, ATTR.unusable | (code.dpl << ATTR.dplShift));
     cpu.setNumber(CPU.gpr + 32, stack.pointer);
     loadCode(context, error | code.dpl, code);
-    context.rip = offset;
+    context.rip = destination;
     return context.transferred();
   }
   const count = gate.high & 0x1f;
@@ -184,11 +189,11 @@ function callGate(context: SystemContext, gateSelector: number, gate: Descriptor
   for (const parameter of parameters.toReversed()) writer.push(parameter, bytes);
   writer.push(cpu.selector(CS), bytes);
   writer.push(cpu.u64(CPU.rip), bytes);
-  checkOffset(context, code, offset);
+  const destination = targetIn(context, code, offset);
   loadFromDescriptor(context, SS, (ss & 0xfffc) | code.dpl, descriptor);
   setStackPointer(context, writer.pointer, descriptor.attributes & ATTR.db ? 0xffff_ffff : 0xffff);
   loadCode(context, error | code.dpl, code);
-  context.rip = offset;
+  context.rip = destination;
   return context.transferred();
 }
 
@@ -225,10 +230,10 @@ export function farReturn(context: SystemContext): number {
   const code = checkReturnCode(context, selector);
   const rpl = selector & 3;
   if (rpl === cpu.cpl) {
-    checkOffset(context, code, offset);
+    const destination = targetIn(context, code, offset);
     setStackPointer(context, pointer, stackMask(context));
     loadCode(context, selector, code);
-    context.rip = offset;
+    context.rip = destination;
     return context.transferred();
   }
   const [outer, ssRaw] = readStack(context, 2, bytes, 2 * bytes + release) as [bigint, bigint];
@@ -271,11 +276,11 @@ function returnOuter(context: SystemContext, { code, selector, offset, ss, point
     stack = readDescriptor(context, ss);
     checkStack(context, stack, ss, rpl, VECTOR.gp, 0);
   }
-  checkOffset(context, code, offset);
+  const destination = targetIn(context, code, offset);
   loadCode(context, selector, code);
   if (stack) loadFromDescriptor(context, SS, ss, stack);
   else cpu.setSegment(SS, ss, 0, 0, ATTR.unusable | (rpl << ATTR.dplShift));
-  context.rip = offset;
+  context.rip = destination;
   context.updateMode();
   if (to64) cpu.setNumber(CPU.gpr + 32, pointer);
   else setStackPointer(context, pointer, stackMask(context));
@@ -328,10 +333,10 @@ export function interruptReturn(context: SystemContext): number {
   const mask = writableFlags(cpu.cpl, cpu.iopl, width) | (cpu.cpl === 0 && width > 16 ? FLAG.vif | FLAG.vip : 0);
   const flags = (cpu.eflags & ~mask) | (image & mask);
   if (rpl === cpu.cpl && !cpu.is64) {
-    checkOffset(context, code, offset);
+    const destination = targetIn(context, code, offset);
     setStackPointer(context, stackPointer(context) + 3 * bytes, stackMask(context));
     loadCode(context, selector, code);
-    context.rip = offset;
+    context.rip = destination;
   } else {
     const [pointer, ssRaw] = readStack(context, 2, bytes, 3 * bytes) as [bigint, bigint];
     returnOuter(context, { code, selector, offset, ss: Number(ssRaw & 0xffffn), pointer: signed(pointer) });
