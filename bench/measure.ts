@@ -20,6 +20,8 @@ export interface Measurement {
   readonly cpuNs: number;
   /** Millions of instructions a second, where the engine counts them. */
   readonly mips?: number;
+  /** The same by CPU time. */
+  readonly cpuMips?: number;
   readonly iterations: number;
   readonly checksum: string;
 }
@@ -69,7 +71,10 @@ export class GuestBench {
     return {
       ns: (median(runs.map((run) => run.wallMs)) * 1e6) / operations,
       cpuNs: (median(runs.map((run) => run.cpuMs)) * 1e6) / operations,
-      ...(retired !== undefined && { mips: median(runs.map((run) => run.retired! / run.wallMs / 1000)) }),
+      ...(retired !== undefined && {
+        mips: median(runs.map((run) => run.retired! / run.wallMs / 1000)),
+        cpuMips: median(runs.map((run) => run.retired! / run.cpuMs / 1000)),
+      }),
       iterations,
       checksum: common.checksum,
     };

@@ -4,6 +4,7 @@
  * Prints a table with ratios and writes `bench/results.json`. `--record` keeps the ratios (`bench/recorded.json`) and the
  * table (`bench/RESULTS.md`); `--check` compares with what was kept and fails when a ratio has grown.
  */
+import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import { fileURLToPath } from "node:url";
@@ -42,6 +43,11 @@ const options = await yargs(process.argv.slice(2))
   .option("repetitions", { type: "number", default: 3 })
   .option("clock", { choices: ["wall", "cpu"] as const, default: "wall" as Clock, describe: "of the table and ratios" })
   .option("record", { type: "boolean", default: false, describe: "keep the ratios and the table" })
+  .option("build", {
+    type: "boolean",
+    default: true,
+    describe: "build Portico first (--no-build: measure dist as it is)",
+  })
   .option("check", { type: "boolean", default: false, describe: "compare with the ratios kept" })
   .strict()
   .parse();
@@ -50,6 +56,13 @@ const wanted = (name: string) => options.only === undefined || options.only.incl
 const progress = (text: string) => process.stderr.isTTY && process.stderr.write(`\r\x1b[K${text}`);
 
 const engines = ENGINES.filter((engine) => options.engines === undefined || options.engines.includes(engine.name));
+if (options.build && engines.includes(portico)) {
+  const { status } = spawnSync("npm", ["run", "-s", "build"], {
+    cwd: file(".."),
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  if (status !== 0) throw new Error("the build failed");
+}
 const installed = engines.flatMap((engine) => {
   const version = engine.version();
   if (version === undefined) console.error(`${engine.name} is not installed: left out`);

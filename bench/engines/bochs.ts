@@ -1,5 +1,5 @@
 /** Bochs: a disk with our boot sector and the image, the serial port on a socket. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,6 +9,7 @@ import { ProgramSession, processCpuMs } from "./program-session.ts";
 import { firstLine } from "./version.ts";
 
 const PROGRAM = "bochs";
+/** Debian: bochsbios and vgabios. */
 const BIOS = "/usr/share/bochs";
 const SECTOR = 512;
 /** Geometry of the disk: one cylinder is 16 heads of 63 sectors. */
@@ -59,12 +60,15 @@ class BochsSession implements Session {
       [
         `megs: ${memoryMiB}`,
         `romimage: file=${BIOS}/BIOS-bochs-latest`,
-        `vgaromimage: file=/usr/share/vgabios/vgabios.bin`,
+        `vgaromimage: file=${BIOS}/VGABIOS-lgpl-latest`,
         `ata0-master: type=disk, path=${diskFile}, mode=flat, cylinders=${cylinders}, heads=16, spt=63`,
         "boot: disk",
-        "cpu: model=corei7_sandy_bridge_2600k, ips=50000000",
+        // Its BIOS waits by simulated time: a slow clock makes the boot short. It changes nothing else here.
+        "cpu: model=corei7_sandy_bridge_2600k, ips=5000000",
         `com1: enabled=1, mode=socket-client, dev=127.0.0.1:${port}`,
-        "display_library: nogui",
+        // Of Debian's displays the one that needs neither a terminal nor a window; it need not wait for a client.
+        'display_library: rfb, options="timeout=0"',
+        "sound: driver=dummy",
         "clock: sync=none",
         `log: ${join(this.folder, "log")}`,
         "panic: action=fatal",
@@ -77,7 +81,7 @@ class BochsSession implements Session {
     // Debian's Bochs has its debugger compiled in: it waits for "c", continue.
     const commands = join(this.folder, "commands");
     writeFileSync(commands, "c\n");
-    this.program = new ProgramSession(PROGRAM, ["-q", "-f", configuration, "-rc", commands]);
+    this.program = new ProgramSession(PROGRAM, ["-q", "-f", configuration, "-rc", commands], "ignore");
     this.pid = this.program.pid;
     this.program.onEnd((complaint) => this.endListener(complaint));
   }
@@ -105,7 +109,10 @@ class BochsSession implements Session {
 
 export const bochs: Engine = {
   name: "bochs",
-  version: () => firstLine(PROGRAM, ["--help"], /Bochs.*Emulator/)?.replace(/^[=\s]+|[=\s]+$/g, ""),
+  version: () => {
+    if (firstLine(PROGRAM, ["--help"]) === undefined || !existsSync(`${BIOS}/VGABIOS-lgpl-latest`)) return undefined;
+    return firstLine(PROGRAM, ["-q", "-f", "/nonexistent"], /Bochs x86 Emulator/) ?? "Bochs";
+  },
   can: (capability) => capability !== "linux",
   start: (boot) => new BochsSession(boot),
 };

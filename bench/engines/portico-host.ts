@@ -1,9 +1,11 @@
-/** Portico's machine for a `ScriptSession`. */
+/** Portico's machine for a `ScriptSession`: the build, as users get it (`npm run build`). */
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
-import { createMachine } from "../../src/machine/machine.ts";
+import type { createMachine as CreateMachine } from "../../src/machine/machine.ts";
 import { bootRequest, onText, sendChunk } from "./script-host.ts";
 
+const built = new URL("../../dist/machine/machine.js", import.meta.url).href;
+const { createMachine } = (await import(built)) as { createMachine: typeof CreateMachine };
 const { image, initrd, commandLine, memoryMiB } = bootRequest();
 const machine = createMachine({ memoryMiB, clock: "host" });
 machine.serial.onOutput((bytes) => {

@@ -22,8 +22,8 @@ export class ProgramSession implements Session {
   private chunkListener: (chunk: Chunk) => void = () => {};
   private endListener: (complaint: string) => void = () => {};
 
-  constructor(program: string, args: readonly string[]) {
-    this.child = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"] });
+  constructor(program: string, args: readonly string[], input: "pipe" | "ignore" = "pipe") {
+    this.child = spawn(program, args, { stdio: [input, "pipe", "pipe"] });
     this.child.stdout!.on("data", (bytes: Buffer) => {
       const wallMs = performance.now();
       this.chunkListener({ text: bytes.toString("latin1"), wallMs, cpuMs: processCpuMs(this.child.pid!) });
@@ -31,7 +31,7 @@ export class ProgramSession implements Session {
     this.child.stderr!.on("data", (bytes: Buffer) => {
       this.complaint += bytes.toString();
     });
-    this.child.stdin!.on("error", () => {}); // the program may end before it has read everything
+    this.child.stdin?.on("error", () => {}); // the program may end before it has read everything
     this.ended = new Promise((resolve) => {
       const end = () => {
         this.endListener(this.complaint);
@@ -58,7 +58,7 @@ export class ProgramSession implements Session {
   }
 
   send(text: string): void {
-    this.child.stdin!.write(text, "latin1");
+    this.child.stdin?.write(text, "latin1");
   }
 
   async close(): Promise<void> {
