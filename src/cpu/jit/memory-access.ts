@@ -82,8 +82,9 @@ export abstract class MemoryAccess extends RegisterCache {
 
   protected beginInstruction(place: Place): void {
     this.place = place;
-    this.operand = undefined;
     this.mayInterrupt = false;
+    // At once: the first use may stand under a condition, the second behind it.
+    this.operand = this.rmIsMemory ? this.effectiveAddress() : undefined;
   }
 
   protected get decoded(): DecodedInstruction {
@@ -98,8 +99,7 @@ export abstract class MemoryAccess extends RegisterCache {
   }
 
   rmAddress(): Address {
-    this.operand ??= this.effectiveAddress();
-    return this.operand;
+    return this.operand!;
   }
 
   rmOffset(): Expr {
