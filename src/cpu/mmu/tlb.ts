@@ -67,6 +67,11 @@ export class Tlb {
     large: boolean,
   ): void {
     const entry = (linearLow >>> PAGE_SHIFT) & (TLB_ENTRIES - 1);
+    if (!readable && !writable && !executable) {
+      // An entry that matches nothing would look empty and be logged again at every access.
+      this.drop(entry);
+      return;
+    }
     if (this.isEmpty(entry)) this.log[this.filled++] = entry;
     const { words } = this;
     const at = entry * WORDS;

@@ -1,0 +1,80 @@
+import { describe, expect, it } from "vitest";
+import { TLB_ENTRIES, TLB_ENTRY_SIZE } from "../../memory/layout.ts";
+import { Tlb } from "./tlb.ts";
+import { TLB_ENTRY } from "./tlb-layout.ts";
+
+const PAGE = 4096;
+const HOST = 0x50_0000;
+
+function tlbUnderTest(): Tlb {
+  const bytes = TLB_ENTRIES * (TLB_ENTRY_SIZE + 4);
+  return new Tlb(new WebAssembly.Memory({ initial: Math.ceil(bytes / 65536) }), 0);
+}
+
+interface Rights {
+  readable?: boolean;
+  writable?: boolean;
+  executable?: boolean;
+  global?: boolean;
+}
+
+function fill(tlb: Tlb, linear: number, rights: Rights = {}): void {
+  const { readable = true, writable = true, executable = true, global = false } = rights;
+  const high = Math.floor(linear / 2 ** 32);
+  tlb.fill(linear >>> 0, high, HOST, 0x1000, readable, writable, executable, global, false);
+}
+
+describe("a hit", () => {
+  it.each([
+    ["low half", 0x1234_5000],
+    ["upper half of the canonical addresses", -0x8000_0000 + 0x5000],
+    ["beyond 4 GiB", 0x7fff_1234_5000],
+  ])("%s: gives the host address, within the page only", (_, linear) => {
+    const tlb = tlbUnderTest();
+    fill(tlb, linear);
+    expect(tlb.hit(linear + 0x10, 4, TLB_ENTRY.readTag)).toBe(HOST + 0x10);
+    expect(tlb.hit(linear + PAGE - 8, 8, TLB_ENTRY.readTag)).toBe(HOST + PAGE - 8);
+    expect(tlb.hit(linear + PAGE - 7, 8, TLB_ENTRY.readTag)).toBe(0);
+    expect(tlb.hit(linear + TLB_ENTRIES * PAGE, 4, TLB_ENTRY.readTag)).toBe(0);
+    expect(tlb.hit(linear + 2 ** 32, 4, TLB_ENTRY.readTag)).toBe(0);
+  });
+
+  it("needs the right that is asked for", () => {
+    const tlb = tlbUnderTest();
+    fill(tlb, 0x5000, { writable: false });
+    expect(tlb.hit(0x5000, 4, TLB_ENTRY.readTag)).toBe(HOST);
+    expect(tlb.hit(0x5000, 4, TLB_ENTRY.writeTag)).toBe(0);
+  });
+});
+
+describe("a flush", () => {
+  it("drops what was filled, and keeps global translations when asked to", () => {
+    const tlb = tlbUnderTest();
+    fill(tlb, 0x5000);
+    fill(tlb, 0x6000, { global: true });
+    tlb.flush(true);
+    expect(tlb.hit(0x5000, 4, TLB_ENTRY.readTag)).toBe(0);
+    expect(tlb.hit(0x6000, 4, TLB_ENTRY.readTag)).toBe(HOST);
+    tlb.flush(false);
+    expect(tlb.hit(0x6000, 4, TLB_ENTRY.readTag)).toBe(0);
+  });
+
+  it("forgets nothing after any number of fills without rights", () => {
+    const tlb = tlbUnderTest();
+    for (let i = 0; i < 2 * TLB_ENTRIES; i++) {
+      fill(tlb, 0x7000, { readable: false, writable: false, executable: false });
+    }
+    fill(tlb, 0x5000);
+    tlb.flush(false);
+    expect(tlb.hit(0x5000, 4, TLB_ENTRY.readTag)).toBe(0);
+  });
+
+  it("is complete after pages were dropped one by one", () => {
+    const tlb = tlbUnderTest();
+    for (let page = 0; page < 3; page++) fill(tlb, page * PAGE);
+    tlb.invalidate(PAGE);
+    fill(tlb, PAGE);
+    tlb.flush(false);
+    for (let page = 0; page < 3; page++) expect(tlb.hit(page * PAGE, 4, TLB_ENTRY.readTag)).toBe(0);
+  });
+});
