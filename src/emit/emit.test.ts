@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ModuleBuilder } from "./index.ts";
+import { constantOf, type Expr, type FunctionBuilder, ModuleBuilder } from "./index.ts";
 
 function instantiate(module: ModuleBuilder, imports: WebAssembly.Imports = {}) {
   return new WebAssembly.Instance(new WebAssembly.Module(module.build()), imports).exports as Record<
@@ -108,5 +108,54 @@ describe("module builder", () => {
     module.export("f", f);
     instantiate(module, { env: { memory } }).f!();
     expect([...new Uint32Array(memory.buffer, 16, 4)]).toEqual([2, 4, 6, 8]);
+  });
+
+  it.each(["i32", "i64"] as const)("folds constants to what WebAssembly computes: %s", (type) => {
+    const binary = ["add", "sub", "mul", "and", "or", "xor", "shl", "shrS", "shrU", "eq", "ne"] as const;
+    const ordered = ["ltS", "ltU", "gtS", "gtU", "leS", "leU", "geS", "geU"] as const;
+    const unary = ["extend8S", "extend16S", "eqz"] as const;
+    const values = [
+      0n,
+      1n,
+      -1n,
+      0x7fn,
+      0x80n,
+      0x8000n,
+      31n,
+      64n,
+      0x7fff_ffffn,
+      -0x8000_0000n,
+      -(2n ** 63n),
+      2n ** 63n - 1n,
+    ];
+    const cut = (value: bigint) => BigInt.asIntN(type === "i32" ? 32 : 64, value);
+    const argument = (value: bigint) => (type === "i32" ? Number(cut(value)) : value);
+    const module = new ModuleBuilder();
+    const checks: [name: string, a: bigint, b: bigint][] = [];
+    const add = (name: string, a: bigint, b: bigint, compute: (f: FunctionBuilder, a: Expr, b: Expr) => Expr) => {
+      for (const constant of [false, true]) {
+        const f = module.function("f", { params: [type, type], results: ["i64"] });
+        const operand = (value: bigint, position: number) => (constant ? f.of(type, cut(value)) : f.param(position));
+        const result = compute(f, operand(a, 0), operand(b, 1));
+        expect(constantOf(result) !== undefined, name).toBe(constant);
+        f.return(result.type === "i32" ? f.s64(result) : result);
+        module.export(`${checks.length}${constant}`, f);
+      }
+      checks.push([name, a, b]);
+    };
+    for (const a of values) {
+      for (const name of unary) add(name, a, 0n, (f, x) => f[name](x));
+      for (const b of values) {
+        // A neutral operand gives back the other one.
+        for (const name of [...binary, ...ordered]) add(name, a, b, (f, x, y) => f[name](x, y));
+      }
+    }
+    const exports = instantiate(module);
+    checks.forEach(([name, a, b], index) => {
+      const [computed, folded] = [false, true].map((constant) =>
+        exports[`${index}${constant}`]!(argument(a), argument(b)),
+      );
+      expect(folded, `${name} ${a} ${b}`).toBe(computed);
+    });
   });
 });

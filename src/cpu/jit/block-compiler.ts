@@ -49,7 +49,7 @@ export class BlockCompiler {
   private readonly decoder: Decoder;
   private readonly softfloat: Readonly<Record<string, FunctionType>>;
   private readonly maximumLength: number;
-  private readonly verdicts = new Map<string, Verdict>();
+  private readonly verdicts = new Map<number, Verdict>();
   private readonly ids: ReadonlyMap<Form, number>;
 
   constructor(forms: readonly Form[], { softfloat, maximumLength = MAXIMUM_LENGTH }: CompilerOptions) {
@@ -113,8 +113,10 @@ export class BlockCompiler {
     const memory = modrm >= 0 && modrm < 0xc0;
     // LOCK where it is not allowed is #UD: nothing that compiled code would see often.
     if (px & PX.lock && !(form!.lock && memory)) return UNSUPPORTED;
-    const traits = [memory, context.mode64, attribute, (px & (PX.rep | PX.repne)) !== 0];
-    const key = `${this.ids.get(form!)}/${traits.join()}`;
+    const repeated = (px & (PX.rep | PX.repne)) !== 0;
+    // Everything that the words a definition chooses may depend on.
+    const traits = attribute + (memory ? 1 : 0) + (context.mode64 ? 2 : 0) + (repeated ? 4 : 0);
+    const key = this.ids.get(form!)! * 128 + traits;
     let verdict = this.verdicts.get(key);
     if (verdict === undefined) {
       verdict = this.tryOut(decoded, context);
