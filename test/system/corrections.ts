@@ -198,4 +198,32 @@ export const corrections: readonly Correction[] = [
       ],
     ],
   },
+  {
+    guest: "interrupts",
+    why: "SDM vol 3, table 6-2: interrupts come before the breakpoint of the next instruction.",
+    lines: [
+      [
+        "and before an instruction breakpoint: #01 +006 0008 fl=0202 dr6=ffff0ff1",
+        "and before an instruction breakpoint: #40 +006 0008 fl=0202",
+      ],
+    ],
+  },
+  {
+    guest: "interrupts",
+    why: "SDM vol 3, 17.3.1.1: RF is pushed as 1 by an interrupt after any iteration of a repeated string instruction but the last.",
+    lines: [
+      [
+        "REP MOVSB is interrupted between its units: #40 +010 0008 fl=0202 ecx=00000004 esi=001c0001 edi=001c0101",
+        "REP MOVSB is interrupted between its units: #40 +010 0008 fl=00010202 ecx=00000004 esi=001c0001 edi=001c0101",
+      ],
+      [
+        "REPE CMPSB: #40 +012 0008 fl=0246 ecx=00000004 esi=001c0001 edi=001c0001",
+        "REPE CMPSB: #40 +012 0008 fl=00010246 ecx=00000004 esi=001c0001 edi=001c0001",
+      ],
+      [
+        "REP OUTSB: #40 +00f 0008 fl=0202 ecx=00000002 edx=33330080 esi=001c0001",
+        "REP OUTSB: #40 +00f 0008 fl=00010202 ecx=00000002 edx=33330080 esi=001c0001",
+      ],
+    ],
+  },
 ];

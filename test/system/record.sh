@@ -37,8 +37,9 @@ log: $work/log
 panic: action=fatal
 END
   timeout 60 bochs -q -f "$work/bochsrc" -rc "$work/commands" <"$work/stdin" 2>/dev/null | head -c 2000000 >"$work/output" || true
-  # The log lies between "BEGIN" and "end"; a reset of the machine begins it again.
-  sed -n '/^BEGIN$/,/^end$/p' "$work/output" | sed '1{/^BEGIN$/d}' >"expectations/$name.txt"
+  # The log lies between "BEGIN" and "end"; a reset of the machine begins it again, and the debugger says so.
+  sed -E '/^(\(0\)|Next at|<bochs:)/d' "$work/output" | sed -n '/^BEGIN$/,/^end$/p' |
+    sed '1{/^BEGIN$/d}' >"expectations/$name.txt"
   if [[ $(tail -n 1 "expectations/$name.txt") != end ]]; then
     echo "$name: no end on Bochs" >&2
     tail -n 5 "$work/output" | cut -c 1-200 >&2

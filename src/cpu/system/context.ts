@@ -90,11 +90,12 @@ export class SystemContext {
     return changed ? RESULT.leave : RESULT.refetch;
   }
 
-  /** IF, TF or AC may have changed: the run loop is left when an interrupt may now be taken or a trap is due. */
+  /** IF, TF, AC or the blocking of NMIs may have changed: the run loop is left when something may now be taken. */
   flagsChanged(result: number): number {
     const { cpu } = this;
     const flags = cpu.u32(CPU.eflags);
-    const interruptible = (flags & FLAG.if) !== 0 && cpu.u32(CPU.intr) !== 0;
+    const nmi = (cpu.u32(CPU.pendingEvents) & (EVENT.nmi | EVENT.nmiBlocked)) === EVENT.nmi;
+    const interruptible = nmi || ((flags & FLAG.if) !== 0 && cpu.u32(CPU.intr) !== 0);
     return interruptible || (flags & (FLAG.tf | FLAG.rf)) !== 0 ? RESULT.leave : result;
   }
 

@@ -108,13 +108,13 @@ function throughGate(context: SystemContext, selector: number, gate: Descriptor,
   if (!cpu.isLong && (type === TYPE.tss16 || type === TYPE.tss32)) {
     if (!reachable) cpu.gp(error);
     taskSwitch(context, selector, how);
-    return context.transferred();
+    return context.flagsChanged(context.transferred());
   }
   if (!cpu.isLong && type === TYPE.taskGate) {
     if (!reachable) cpu.gp(error);
     if (!gate.present) cpu.fault(VECTOR.np, error);
     taskSwitch(context, gate.low >>> 16, how);
-    return context.transferred();
+    return context.flagsChanged(context.transferred());
   }
   const gates: readonly number[] = cpu.isLong ? [TYPE.callGate32] : [TYPE.callGate16, TYPE.callGate32];
   if (!gates.includes(type) || !reachable) cpu.gp(error);
@@ -319,7 +319,7 @@ export function interruptReturn(context: SystemContext): number {
   if (cpu.u32(CPU.eflags) & FLAG.nt) {
     if (cpu.isLong) cpu.gp(0);
     taskSwitch(context, context.mmu.read16(cpu.segmentBase(TR), true), { kind: "return" });
-    return context.transferred();
+    return context.flagsChanged(context.transferred());
   }
   const [offsetRaw, csRaw, flagsRaw] = readStack(context, 3, bytes) as [bigint, bigint, bigint];
   const selector = Number(csRaw & 0xffffn);

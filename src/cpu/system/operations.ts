@@ -46,7 +46,8 @@ function softwareInterrupt(context: SystemContext, vector: number, source: Sourc
   if (cpu.isV86 && source === "software" && vector !== VECTOR.bp && vector !== VECTOR.of && cpu.iopl < 3) cpu.gp(0);
   deliverOnce(context, { vector, errorCode: -1, source });
   context.interrupted = true;
-  return context.transferred();
+  // A task gate loads new flags.
+  return context.flagsChanged(context.transferred());
 }
 
 function loadTable(base: number, limit: number): Operation {
