@@ -305,6 +305,11 @@ export class Mmu {
     const second = this.translateForWrite(this.next(linear), access);
     if (second < 0) return 0;
     const secondEntry = this.hostEntry;
+    // A device may wait, and then all of this happens again: memory is written when nothing can wait any more.
+    if (firstEntry !== 0 && secondEntry === 0) {
+      if (!this.writePart(second, secondEntry, first, bytes - first)) return 0;
+      return this.writePart(physical, firstEntry, 0, first) ? 1 : 0;
+    }
     if (!this.writePart(physical, firstEntry, 0, first)) return 0;
     return this.writePart(second, secondEntry, first, bytes - first) ? 1 : 0;
   }
