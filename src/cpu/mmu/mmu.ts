@@ -213,20 +213,27 @@ export class Mmu {
     return this.alignmentCheck && bytes <= 8 && (bytes & (bytes - 1)) === 0 && (linear & (bytes - 1)) !== 0;
   }
 
+  /**
+   * Canonical form and alignment. Where an operand begins below the canonical limit and ends beyond it, alignment comes
+   * first, as seen on silicon. False: a fault is recorded.
+   */
+  private isAddress(linear: number, bytes: number): boolean {
+    const begins = this.canonical(linear);
+    if (begins && this.misaligned(linear, bytes)) {
+      this.cpu.recordFault(VECTOR.ac, 0);
+      return false;
+    }
+    if (begins && this.canonical(linear + bytes - 1)) return true;
+    this.nonCanonical(this.usesStackSegment(linear));
+    return false;
+  }
+
   /** Set by the engine: whether the current instruction addresses this access through the stack segment. */
   usesStackSegment: (linear: number) => boolean = () => false;
 
   /** Canonical form, alignment and data breakpoints of an access. False: a fault is recorded. */
   private admit(linear: number, bytes: number, write: boolean): boolean {
-    const last = linear + bytes - 1;
-    if (!this.canonical(linear) || !this.canonical(last)) {
-      this.nonCanonical(this.usesStackSegment(linear));
-      return false;
-    }
-    if (this.misaligned(linear, bytes)) {
-      this.cpu.recordFault(VECTOR.ac, 0);
-      return false;
-    }
+    if (!this.isAddress(linear, bytes)) return false;
     this.breakpoints.data(linear, bytes, write);
     return true;
   }
@@ -334,14 +341,7 @@ export class Mmu {
 
   /** Proves that a write of `bytes` would succeed. 1, or 0. */
   slowProve(linear: number, bytes: number): number {
-    if (!this.canonical(linear) || !this.canonical(linear + bytes - 1)) {
-      this.nonCanonical(this.usesStackSegment(linear));
-      return 0;
-    }
-    if (this.misaligned(linear, bytes)) {
-      this.cpu.recordFault(VECTOR.ac, 0);
-      return 0;
-    }
+    if (!this.isAddress(linear, bytes)) return 0;
     const access = this.accessUser | ACCESS.write;
     if (this.translateForWrite(linear, access) < 0) return 0;
     if ((linear & OFFSET) + bytes <= PAGE_SIZE) return 1;
