@@ -14,6 +14,8 @@ const compiler = new BlockCompiler(forms, { softfloat: softfloatTypes });
 /** HLT: no block goes past it. */
 const HLT = 0xf4;
 const SLOT = 256;
+const TIMEOUT = 120_000;
+/** More for a longer campaign. */
 const ROUNDS = Number(process.env.PORTICO_JIT_ROUNDS ?? 1);
 
 const BITS = { real: 16, protected16: 16, protected32: 32, flat32: 32, long: 64 } as const;
@@ -120,18 +122,27 @@ describe.each(TWIN_MODES)("both back ends agree: %s", (mode) => {
     return executed;
   }
 
-  it("each form alone", () => {
-    const each = 4 * ROUNDS;
-    const executed = campaign(1, (_, index) => [own[Math.floor(index / each)]!], own.length * each);
-    expect(executed.size).toBeGreaterThan(300);
-  });
+  it(
+    "each form alone",
+    () => {
+      const each = 4 * ROUNDS;
+      const executed = campaign(1, (_, index) => [own[Math.floor(index / each)]!], own.length * each);
+      expect(executed.size).toBeGreaterThan(300);
+    },
+    TIMEOUT * ROUNDS,
+  );
 
-  it("sequences", () => {
-    const integer = own.filter((form) => form.map < 2 && form.prefixes === undefined);
-    campaign(
-      2,
-      (random) => Array.from({ length: random.between(2, 12) }, () => random.pick(random.chance(0.8) ? integer : own)),
-      1000 * ROUNDS,
-    );
-  });
+  it(
+    "sequences",
+    () => {
+      const integer = own.filter((form) => form.map < 2 && form.prefixes === undefined);
+      campaign(
+        2,
+        (random) =>
+          Array.from({ length: random.between(2, 12) }, () => random.pick(random.chance(0.8) ? integer : own)),
+        1000 * ROUNDS,
+      );
+    },
+    TIMEOUT * ROUNDS,
+  );
 });
