@@ -53,6 +53,7 @@ main:
         call elsewhere
         call apic
         call nmis
+        call stacks
         mov al, 0xff
         out 0x21, al
         ret
@@ -433,6 +434,54 @@ apic:
         cli
         ENDT
         ret
+
+; ---------------------------------------------------------------------------------------------- MOV SS
+; A hundred interrupts of a loop: none may lie between MOV SS and its successor.
+stacks:
+        mov al, 0x34
+        out 0x43, al
+        mov al, 37
+        out 0x40, al
+        mov al, 0
+        out 0x40, al
+        GATE_AT idt + TIMER * 8, CODE0, .tick, P | 0x0e, 0
+        mov dword [.ticks], 100
+        TEST "MOV SS and its successor are not separated"
+        mov ax, DATA0
+        mov edx, 0
+        mov ebx, 0
+        sti
+.loop:  mov ss, ax
+.behind:
+        inc edx
+        push ss
+        pop ss
+.behind_pop:
+        inc edx
+        cmp dword [.ticks], 0
+        jg .loop
+        cli
+        mov edx, EDX_
+        cmp dword [.elsewhere], 20
+        seta bh
+        ENDT
+        mov al, 0x30
+        out 0x43, al
+        ret
+.tick:  dec dword [.ticks]
+        inc dword [.elsewhere]
+        cmp dword [esp], .behind
+        je .bad
+        cmp dword [esp], .behind_pop
+        jne .good
+.bad:   inc ebx
+.good:  push eax
+        mov al, 0x20
+        out 0x20, al
+        pop eax
+        iretd
+.ticks: dd 0
+.elsewhere: dd 0
 
 ; ---------------------------------------------------------------------------------------------- NMI
 nmis:

@@ -127,6 +127,7 @@ main:
         call paging
         call registers
         call stack
+        call io
         ret
 
 modes:
@@ -944,3 +945,54 @@ stack:
         sub rax, rsp
         ENDT
         ret
+
+; The bitmap of a 64-bit TSS.
+io:
+        DESC A, 0, 0x68 + 0x11, P | 9, 0
+        mov rax, tss_io
+        mov [abs gdt + A + 2], ax
+        shr rax, 16
+        mov [abs gdt + A + 4], al
+        mov [abs gdt + A + 7], ah
+        UPPER A, 0, 0
+        mov ax, A
+        ltr ax
+        mov byte [abs tss_io + 0x68 + 4], 0x02
+        TEST3 "IN: allowed"
+        in al, 0x20
+        mov al, 1
+        ENDT
+        TEST3 "IN: bit set"
+        in al, 0x21
+        ENDT
+        TEST3 "IN: word that ends at a set bit"
+        in ax, 0x20
+        ENDT
+        TESTC "IN in compatibility mode: bit set"
+        in al, 0x21
+        ENDT
+        TEST3 "IN: beyond the bitmap"
+        in al, 0x88
+        ENDT
+        mov qword [abs t_flags], 0x3002
+        TEST3 "IN: IOPL 3"
+        in al, 0x21
+        mov al, 1
+        ENDT
+        TEST3 "OUTS: bit set"
+        mov rsi, SCRATCH
+        mov edx, 0x21
+        outsb
+        ENDT
+        mov byte [abs gdt + TSS + 5], 0x89
+        mov ax, TSS
+        ltr ax
+        ret
+section .data
+align 8
+tss_io: dd 0
+        dq TSTACK, T1STACK, 0, 0
+        dq ISTACK, 0, 0, 0, 0, 0, 0, 0
+        dw 0, 0x68
+        times 0x90 - ($ - tss_io) db 0
+section .text

@@ -80,6 +80,8 @@ main:
         call marks
         call middle
         call delivery
+        call toggles
+        call rings
         call large
         call smep
         call control
@@ -622,6 +624,119 @@ delivery:
 .table2:
         dw 0x7ff
         dd .idt2
+
+; ---------------------------------------------------------------------------------------------- changes of mode
+toggles:
+        CR0_CLEAR WP
+        PAGE 0, PRESENT | US
+        TEST "WP set after a write without it"
+        mov byte [W], 1
+        mov eax, cr0
+        or eax, WP
+        mov cr0, eax
+        mov byte [W], 2
+        ENDT
+        CR0_CLEAR WP
+        PAGE 0, PRESENT | RW
+        GATE_AT idt + 0x62 * 8, CODE0, .reader, P | DPL3 | 0x0e, 0
+        jmp .read
+.reader:
+        mov al, [W]
+        iretd
+.read:
+        TEST3 "a supervisor page that ring 0 has just read"
+        int 0x62
+        mov al, [W]
+        ENDT
+        PAGE 0, ALL
+        TEST "D is set by the write after a read"
+        mov al, [W]
+        mov ecx, [PT1]
+        mov [W], al
+        mov edx, [PT1]
+        ENDT
+        PAGE 0, ALL
+        TEST "A and D are set again after they were cleared"
+        mov byte [W], 0x5a
+        mov dword [PT1], M | ALL
+        invlpg [W]
+        mov byte [W], 0x5a
+        mov ecx, [PT1]
+        ENDT
+        PAGE 0, ALL
+        TEST "A of the directory entry"
+        and dword [PD + 4], ~(ACC | DIRTY)
+        mov eax, cr3
+        mov cr3, eax
+        mov byte [W], 0x5a
+        mov ecx, [PD + 4]
+        ENDT
+        PAGE 0, ALL
+        TEST "paging off and on again"
+        mov byte [W], 0x5a
+        mov dword [PT1], (M + 0x1000) | ALL
+        mov byte [M + 0x1000], 0xa5
+        mov eax, cr0
+        and eax, ~0x80000000
+        mov cr0, eax
+        or eax, 0x80000000
+        mov cr0, eax
+        movzx eax, byte [W]
+        ENDT
+        TEST "page tables through a page: a change is seen after INVLPG"
+        mov dword [PT1 + 7 * 4], PT1 | ALL
+        mov dword [W + 0x7000 + 8 * 4], (M + 0x2000) | ALL
+        invlpg [W + 0x8000]
+        mov dword [M + 0x2000], 0x77777777
+        mov eax, [W + 0x8000]
+        mov ecx, [PT1 + 7 * 4]
+        ENDT
+        ret
+
+; Rings 1 and 2 are the supervisor's.
+rings:
+        DESC A, 0, 0xfffff, P | DPL1 | S_CODE, G | D
+        DESC A + 8, 0, 0xfffff, P | DPL1 | S_DATA, G | D
+        DESC A + 16, 0, 0xfffff, P | DPL2 | S_CODE, G | D
+        DESC A + 24, 0, 0xfffff, P | DPL2 | S_DATA, G | D
+        CR0_SET WP
+        PAGE 0, PRESENT | RW
+        PAGE 1, PRESENT
+        %assign ring 1
+        %rep 2
+        TEST "rings 1 and 2: a supervisor page"
+        push dword ((A + 16 * ring - 8) | ring)
+        push dword T1STACK
+        push dword ((A + 16 * ring - 16) | ring)
+        push dword .inside %+ ring
+        retf
+.inside %+ ring:
+        mov byte [ss:W], 1
+        mov al, [ss:W]
+        mov [ss:W + 0x1000], al
+        ENDT
+        TEST "rings 1 and 2: HLT"
+        push dword ((A + 16 * ring - 8) | ring)
+        push dword T1STACK
+        push dword ((A + 16 * ring - 16) | ring)
+        push dword .hlt %+ ring
+        retf
+.hlt %+ ring:
+        hlt
+        ENDT
+        %assign ring ring + 1
+        %endrep
+        mov dword [t_flags], 0x1002
+        TEST "ring 1, IOPL 1: CLI and IN"
+        push dword (A + 8) | 1
+        push dword T1STACK
+        push dword A | 1
+        push dword .io
+        retf
+.io:    cli
+        in al, 0x21
+        ENDT
+        ret
 
 ; ---------------------------------------------------------------------------------------------- 4 MiB pages
 large:
