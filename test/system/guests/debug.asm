@@ -268,6 +268,21 @@ execute:
         nop
         jmp .here5
         ENDT
+        GATE_AT idt + 0x60 * 8, CODE0, stubs + 0x60 * 16, P | 0x0e, 0
+        %macro RF_TEST 2
+        TEST %1
+        push dword 0x10002
+        push dword CODE0
+        push dword %%next
+        iretd
+%%next: %2
+        ENDT
+        %endmacro
+        RF_TEST "RF: INT n pushes it clear", int 0x60
+        RF_TEST "RF: INT3 pushes it clear", int3
+        RF_TEST "RF: INT1 pushes it clear", db 0xf1
+        RF_TEST "RF: a fault pushes it set", ud2
+        RF_TEST "RF: PUSHF pushes it clear", pushfd
         AT 0, .here6
         ARM ON_EXECUTE(0)
         TEST "RF: POPF does not set it"
@@ -454,6 +469,23 @@ data:
         mov edi, SCRATCH + 0x40
         mov ecx, 4
         rep movsd
+        ENDT
+        GATE_AT idt + 0x60 * 8, CODE0, .handler, P | 0x0e, 0
+        jmp .frame
+.handler:
+        nop
+        mov ecx, 0
+        mov dr7, ecx
+        iretd
+.frame:
+        CONTINUE 1
+        TEST "the frame of an interrupt"
+        lea eax, [esp - 8]
+        mov dr0, eax
+        mov eax, ON_WRITE(0, 4)
+        mov dr7, eax
+        int 0x60
+        mov eax, EAX_
         ENDT
         AT 0, SCRATCH + 8
         ARM ON_ACCESS(0, 4)
