@@ -56,6 +56,6 @@ if (values.coverage) {
 const vectors = [...result.vectors].sort((a, b) => b[1] - a[1]).map(([vector, times]) => `${vector}: ${times}`);
 console.log(
   `${mode}-bit ${values.family}, seed ${values.seed}: ${result.cases} cases, ${result.failures.length} differ, ` +
-    `${result.timeouts} without end, ${seconds.toFixed(1)} s; vectors ${vectors.join(", ")}`,
+    `${result.timeouts} without end, ${result.unstable} unstable on the host, ${seconds.toFixed(1)} s; vectors ${vectors.join(", ")}`,
 );
 process.exitCode = result.failures.length > 0 ? 1 : 0;
