@@ -5,7 +5,11 @@ import type { GuestMemory } from "../memory/guest-memory.ts";
 import { CLOCK, PAGE_SIZE } from "../memory/layout.ts";
 import { Decoder, MAX_LENGTH } from "./decode/decoder.ts";
 import { RESULT } from "./interp/imports.ts";
+import { softfloatTypes } from "./interp/softfloat-imports.ts";
 import { instructionForms } from "./isa/index.ts";
+import { CodeCache } from "./jit/code-cache.ts";
+import { RegionCompiler } from "./jit/region-compiler.ts";
+import { AccessLog, LOGGED } from "./mmu/access-log.ts";
 import { Breakpoints } from "./mmu/breakpoints.ts";
 import { Mmu } from "./mmu/mmu.ts";
 import { CPU, CS, EVENT, FLAG, RSP, STOP, VECTOR } from "./state.ts";
@@ -29,6 +33,7 @@ export type VcpuExit =
   /** A machine without a debugger hook never sees this: an exception that `onException` claimed. */
   | { readonly reason: "exception"; readonly vector: number; readonly errorCode: number };
 
+const TWO_32 = 0x1_0000_0000;
 const BUDGET: VcpuExit = { reason: "budget" };
 const HALT: VcpuExit = { reason: "halt" };
 const SHUTDOWN: VcpuExit = { reason: "shutdown" };
@@ -60,7 +65,28 @@ function instructionDecoder(): Decoder {
   return decoder;
 }
 
+/** Made with the first code cache that needs it. */
+let compiler: RegionCompiler | undefined;
+
+function regionCompiler(): RegionCompiler {
+  compiler ??= new RegionCompiler(instructionForms(), { softfloat: softfloatTypes });
+  return compiler;
+}
+
 type Run = (cpu: number) => number;
+
+/** How guest code is run. */
+export interface VcpuOptions {
+  /**
+   * "auto": code that is reached often is compiled. "always": all code that can be, at once. "never": the interpreter
+   * runs everything.
+   */
+  readonly compile?: "auto" | "always" | "never";
+}
+
+/** Times that a place is reached before it is compiled. */
+const HOT_THRESHOLD = 600;
+const NEVER_HOT = 0x7fff_ffff;
 
 /** One vCPU of the software engine: the generated interpreter, its slow paths, and what happens between instructions. */
 export class SoftwareVcpu implements CpuPins {
@@ -76,6 +102,10 @@ export class SoftwareVcpu implements CpuPins {
   private readonly board: VcpuBoard;
   private readonly run64: Run;
   private readonly runLegacy: Run;
+  private readonly interpreter: WebAssembly.Exports;
+  /** Compiled code, unless it is turned off. */
+  readonly code: CodeCache | undefined;
+  private readonly log = new AccessLog();
   private readonly memory: GuestMemory;
   private readonly fetchBuffer: Uint8Array;
   /** An interruption whose delivery waits for a ring-3 access. */
@@ -83,7 +113,7 @@ export class SoftwareVcpu implements CpuPins {
   /** Budget that a single step has put aside; part of the slice as much as the budget is. */
   private reserve = 0;
 
-  constructor(memory: GuestMemory, io: IoClient, board: VcpuBoard, index = 0) {
+  constructor(memory: GuestMemory, io: IoClient, board: VcpuBoard, index = 0, options: VcpuOptions = {}) {
     const { interpreter, softfloat } = loadModules();
     this.memory = memory;
     this.io = io;
@@ -101,7 +131,44 @@ export class SoftwareVcpu implements CpuPins {
     const instance = new WebAssembly.Instance(interpreter, { env, softfloat: soft.exports });
     this.run64 = instance.exports.run64 as Run;
     this.runLegacy = instance.exports.runLegacy as Run;
+    this.interpreter = instance.exports;
+    this.code = this.codeCache(options.compile ?? "auto", soft.exports);
+    this.state.setU32(CPU.hotThreshold, NEVER_HOT);
+    this.code?.reset();
     this.reset();
+  }
+
+  private codeCache(compile: "auto" | "always" | "never", softfloat: WebAssembly.Exports): CodeCache | undefined {
+    if (compile === "never") return undefined;
+    const { mmu, memory, interpreter } = this;
+    const imports = (): WebAssembly.Imports => ({
+      env: { memory: memory.memory, ...this.imports(), ...this.loggedImports() } as WebAssembly.ModuleImports,
+      softfloat: softfloat as WebAssembly.ModuleImports,
+      interpreter: interpreter as WebAssembly.ModuleImports,
+    });
+    const code = new CodeCache(
+      this.state,
+      memory,
+      {
+        interpreter,
+        imports,
+        compiler: regionCompiler,
+        fetchCode: () => Math.max(0, mmu.codePage(this.state.number(CPU.rip))),
+        redo: () => this.log.replay(),
+      },
+      { threshold: compile === "always" ? 0 : HOT_THRESHOLD },
+    );
+    code.onCodePage = (physical) => mmu.invalidatePhysical(physical);
+    mmu.onCodeWrite = (physical, bytes) => code.changed(physical, bytes);
+    mmu.onFlush = () => code.translationsChanged();
+    memory.listen({
+      flush: () => code.translationsChanged(),
+      written: (gpa, length) => {
+        // What runs now may be what changed.
+        if (code.changed(gpa, length)) this.requestExit();
+      },
+    });
+    return code;
   }
 
   /** Power-up and RESET# state, SDM vol 3, table 9-1. */
@@ -113,6 +180,7 @@ export class SoftwareVcpu implements CpuPins {
   /** After state was written from outside (boot protocols, snapshots): rebuilds what is derived. */
   stateChanged(): void {
     this.delivering = undefined;
+    this.code?.forgetContext();
     this.context.updateMode();
     this.mmu.updatePaging();
     this.mmu.updatePrivilege();
@@ -167,6 +235,8 @@ export class SoftwareVcpu implements CpuPins {
   /** Runs until the budget in the clock block is used up or something needs the monitor. */
   run(): VcpuExit {
     const { state } = this;
+    this.log.forget();
+    this.code?.compileWaiting();
     for (;;) {
       const waiting = this.finishPending();
       if (waiting !== undefined) return waiting;
@@ -180,6 +250,11 @@ export class SoftwareVcpu implements CpuPins {
   }
 
   private enter(): number {
+    return this.code ? this.code.run(this.state.base) : this.interpret();
+  }
+
+  private interpret(): number {
+    this.state.setU32(CPU.compiled, 0);
     return this.state.is64 ? this.run64(this.state.base) : this.runLegacy(this.state.base);
   }
 
@@ -257,6 +332,7 @@ export class SoftwareVcpu implements CpuPins {
         const errorCode = state.u32(CPU.errorCode) | 0;
         // The instruction is over: what it had read from devices is not what its handler will read.
         this.io.clearJournal();
+        this.log.forget();
         if (this.onException?.(vector, errorCode)) return { reason: "exception", vector, errorCode };
         // What a faulting instruction had matched is dropped with it.
         state.setU32(CPU.pendingDebug, 0);
@@ -296,7 +372,7 @@ export class SoftwareVcpu implements CpuPins {
     if (flags & FLAG.rf) state.setU32(CPU.eflags, state.u32(CPU.eflags) & ~FLAG.rf);
     this.reserve = this.limitBudget(1);
     this.context.interrupted = false;
-    const stop = this.enter();
+    const stop = this.interpret();
     this.giveBack();
     if (stop === STOP.fault || stop === STOP.wait) {
       if (stop === STOP.wait) {
@@ -348,13 +424,29 @@ export class SoftwareVcpu implements CpuPins {
   // --- slow paths of generated code -------------------------------------------------------------------------------
 
   private imports(): Record<string, CallableFunction> {
-    const { mmu, state, context } = this;
-    const TWO_32 = 0x1_0000_0000;
+    const { mmu, state, context, log } = this;
+    const scratchAt = state.base + CPU.scratch;
+    const scratch = this.memory.bytes.subarray(scratchAt, scratchAt + 64);
     const linear = (low: number, high: number) => (state.is64 ? high : 0) * TWO_32 + (low >>> 0);
     return {
-      slowRead: (_: number, low: number, high: number, bytes: number) => mmu.slowRead(linear(low, high), bytes),
-      slowWrite: (_: number, low: number, high: number, bytes: number) => mmu.slowWrite(linear(low, high), bytes),
-      slowModify: (_: number, low: number, high: number, bytes: number) => mmu.slowModify(linear(low, high), bytes),
+      slowRead: (_: number, low: number, high: number, bytes: number) => {
+        const at = linear(low, high);
+        return log.replaying && log.answers(LOGGED.read | bytes, at, scratch.subarray(0, bytes))
+          ? scratchAt
+          : mmu.slowRead(at, bytes);
+      },
+      slowWrite: (_: number, low: number, high: number, bytes: number) => {
+        const at = linear(low, high);
+        return log.replaying && log.answers(LOGGED.write | bytes, at, scratch.subarray(0, bytes))
+          ? 1
+          : mmu.slowWrite(at, bytes);
+      },
+      slowModify: (_: number, low: number, high: number, bytes: number) => {
+        const at = linear(low, high);
+        return log.replaying && log.answers(LOGGED.modify | bytes, at, scratch.subarray(0, bytes))
+          ? mmu.beginModify(at, bytes)
+          : mmu.slowModify(at, bytes);
+      },
       slowProve: (_: number, low: number, high: number, bytes: number) => mmu.slowProve(linear(low, high), bytes),
       commitModify: () => mmu.commitModify(),
       slowFetch: () => this.slowFetch(),
@@ -383,6 +475,40 @@ export class SoftwareVcpu implements CpuPins {
           if (thrown !== ABANDON) throw thrown;
           return 0;
         }
+      },
+    };
+  }
+
+  /** What compiled code calls instead: an instruction that is given to the interpreter does nothing twice. */
+  private loggedImports(): Record<string, CallableFunction> {
+    const { mmu, state, log } = this;
+    const scratchAt = state.base + CPU.scratch;
+    const { bytes: host } = this.memory;
+    const scratch = (bytes: number) => host.subarray(scratchAt, scratchAt + bytes);
+    const linear = (low: number, high: number) => (state.is64 ? high : 0) * TWO_32 + (low >>> 0);
+    // The budget goes down with each instruction; the access may cut it.
+    const place = () => (state.data.getInt32(CLOCK.budget, true) & 0xf_ffff) * TWO_32 + state.u32(CPU.startPc);
+    return {
+      slowRead: (_: number, low: number, high: number, bytes: number) => {
+        const at = linear(low, high);
+        const where = place();
+        const result = mmu.slowRead(at, bytes);
+        if (result === scratchAt) log.record(where, LOGGED.read | bytes, at, scratch(bytes));
+        return result;
+      },
+      slowWrite: (_: number, low: number, high: number, bytes: number) => {
+        const at = linear(low, high);
+        const where = place();
+        const result = mmu.slowWrite(at, bytes);
+        if (result !== 0) log.record(where, LOGGED.write | bytes, at, scratch(bytes));
+        return result;
+      },
+      slowModify: (_: number, low: number, high: number, bytes: number) => {
+        const at = linear(low, high);
+        const where = place();
+        const result = mmu.slowModify(at, bytes);
+        if (result === scratchAt) log.record(where, LOGGED.modify | bytes, at, scratch(bytes));
+        return result;
       },
     };
   }

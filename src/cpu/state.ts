@@ -175,6 +175,18 @@ export const CPU = {
   startupPage: 1740,
   /** 4 × i64: the top entries that PAE paging keeps since CR3 was loaded. */
   pdpte: 1744,
+  /** i32: how often a place is reached before it is compiled; see `arrivedOften`. */
+  hotThreshold: 1776,
+  /** i32: 1 while a compiled region is in a slow path. */
+  compiled: 1780,
+  /** i32: what compiled code takes for granted is as under this number; see `contextWord`. */
+  codeContext: 1784,
+  /** i32: translations of code addresses may have changed since this number did. */
+  codeGeneration: 1788,
+  /** The state that `codeContext` stands for: i64 stack mask, i32 flat segments, i32 prefixes, i64 limit and base of CS, i32 mode. */
+  knownContext: 1792,
+  /** i64: instructions that the interpreter has retired beside compiled code. */
+  interpreted: 1832,
   /** End of what a snapshot stores. */
   size: 2048,
 } as const;
@@ -187,6 +199,7 @@ export const CPU_TRANSIENT: readonly (readonly [number, number])[] = [
   [CPU.args, CPU.segments],
   [CPU.tlbFills, CPU.flatSegments],
   [CPU.scratch, CPU.startupPage],
+  [CPU.hotThreshold, CPU.interpreted + 8],
 ];
 
 /** Prefix state of one instruction, as the interpreter carries it (`px`). */
@@ -222,6 +235,10 @@ export const STOP = {
   wait: 3,
   /** The instruction retired; the monitor has to look (mode change, HLT, shutdown, ...). */
   leave: 4,
+  /** The code at `rip` was reached often enough to be compiled, or is. */
+  hot: 5,
+  /** A compiled region gives the instruction to the interpreter, which is to run it with what it has done already. */
+  redo: 6,
 } as const;
 
 export const MODE = {

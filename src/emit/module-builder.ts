@@ -15,6 +15,7 @@ export class ModuleBuilder {
   private readonly exports: [name: string, index: number][] = [];
   private memory: { module: string; name: string; shared: boolean } | undefined;
   private tableEntries: (number | undefined)[] | undefined;
+  private tableImport: { module: string; name: string } | undefined;
 
   typeIndex(type: FunctionType): number {
     const key = `${type.params.join()}>${type.results.join()}`;
@@ -28,6 +29,11 @@ export class ModuleBuilder {
 
   importMemory(module: string, name: string): void {
     this.memory = { module, name, shared: false };
+  }
+
+  /** A function table of the host's; a module has this one or its own. */
+  importTable(module: string, name: string): void {
+    this.tableImport = { module, name };
   }
 
   importFunction(module: string, name: string, type: FunctionType): FunctionRef {
@@ -76,7 +82,7 @@ export class ModuleBuilder {
     });
 
     section(out, 2, (s) => {
-      s.u32(this.imports.length + (this.memory ? 1 : 0));
+      s.u32(this.imports.length + (this.memory ? 1 : 0) + (this.tableImport ? 1 : 0));
       this.imports.forEach((imported, position) => {
         s.name(imported.module);
         s.name(imported.name);
@@ -87,6 +93,12 @@ export class ModuleBuilder {
         s.name(this.memory.module);
         s.name(this.memory.name);
         s.append([0x02, 0x00]);
+        s.u32(0);
+      }
+      if (this.tableImport) {
+        s.name(this.tableImport.module);
+        s.name(this.tableImport.name);
+        s.append([0x01, 0x70, 0x00]);
         s.u32(0);
       }
     });

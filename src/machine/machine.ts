@@ -45,6 +45,8 @@ export interface MachineOptions {
   readonly epochNs?: bigint;
   /** fw_cfg files by name. */
   readonly files?: Readonly<Record<string, Uint8Array>>;
+  /** How guest code is run, see `VcpuOptions`. Default "auto". The guest cannot tell. */
+  readonly compile?: "auto" | "always" | "never";
 }
 
 export interface MachineEnd {
@@ -144,13 +146,14 @@ export class Machine {
     });
     // The vCPU and its local APIC know each other: the APIC is looked up when it is first needed.
     const machine = this;
-    this.vcpu = new SoftwareVcpu(memory, this.io, {
+    const board = {
       tsc: () => BigInt(this.clock.now()),
       get apic() {
         return machine.pc?.apics.cpus[0];
       },
       interrupts: { acknowledge: () => this.pc.apics.cpus[0]!.acknowledge() },
-    });
+    };
+    this.vcpu = new SoftwareVcpu(memory, this.io, board, 0, { compile: options.compile ?? "auto" });
     this.pc = buildPc(this.devices, this.lines, this.pci, {
       ramBytes: memory.ramBytes,
       cpus: [{ pins: this.vcpu }],

@@ -16,8 +16,15 @@ export const DEVICE_REGISTERS_SIZE = 0x2_0000;
 export const VCPU_BASE = 0x3_0000;
 export const VCPU_SIZE = 0x4000;
 export const VCPU_MAX = 4;
+/** How often code was reached, by its host address: 8 bytes each (address, i32 countdown). */
+export const HOT_BASE = VCPU_BASE + VCPU_SIZE * VCPU_MAX;
+export const HOT_ENTRIES = 8192;
+/** Compiled code by its linear address, see `cpu/jit/dispatcher.ts`. */
+export const JUMP_CACHE_BASE = HOT_BASE + HOT_ENTRIES * 8;
+export const JUMP_CACHE_ENTRIES = 4096;
+export const JUMP_CACHE_ENTRY_SIZE = 32;
 /** First byte that `planLayout` hands out. */
-export const DYNAMIC_BASE = VCPU_BASE + VCPU_SIZE * VCPU_MAX;
+export const DYNAMIC_BASE = JUMP_CACHE_BASE + JUMP_CACHE_ENTRIES * JUMP_CACHE_ENTRY_SIZE;
 
 /**
  * Fields of the clock block. Virtual time in ns is

@@ -1,5 +1,5 @@
 /** The software CPU, bare, as a subject: long mode or compatibility mode, no devices, user pages and a little kernel. */
-import { SoftwareVcpu } from "../../src/cpu/engine.ts";
+import { SoftwareVcpu, type VcpuOptions } from "../../src/cpu/engine.ts";
 import { ATTR, CPU, CS, DS, ES, FS, GS, LDTR, SS, TR } from "../../src/cpu/state.ts";
 import type { IoClient } from "../../src/io/types.ts";
 import { GuestMemory } from "../../src/memory/guest-memory.ts";
@@ -76,18 +76,15 @@ export class SoftwareSubject implements Subject {
   readonly name = "software CPU";
   readonly mode: Mode;
   private readonly memory = new GuestMemory({ ramBytes: RAM_BYTES, extraBytes: 0 });
-  private readonly vcpu: SoftwareVcpu;
+  protected readonly vcpu: SoftwareVcpu;
   private readonly data: DataView;
   private readonly window: Uint8Array;
   private background: Uint8Array = new Uint8Array(WINDOW_SIZE);
 
-  constructor(mode: Mode) {
+  constructor(mode: Mode, compile: VcpuOptions["compile"] = "never") {
     this.mode = mode;
-    this.vcpu = new SoftwareVcpu(this.memory, NO_DEVICES, {
-      tsc: () => 0n,
-      apic: undefined,
-      interrupts: { acknowledge: () => -1 },
-    });
+    const board = { tsc: () => 0n, apic: undefined, interrupts: { acknowledge: () => -1 } };
+    this.vcpu = new SoftwareVcpu(this.memory, NO_DEVICES, board, 0, { compile });
     const ram = this.memory.layout.ram;
     this.data = new DataView(this.memory.memory.buffer, ram, RAM_BYTES);
     this.window = this.memory.bytes.subarray(ram + AT.window, ram + AT.window + WINDOW_SIZE);

@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { softfloatTypes } from "../../src/cpu/interp/softfloat-imports.ts";
 import { instructionForms } from "../../src/cpu/isa/index.ts";
-import { BlockCompiler } from "../../src/cpu/jit/block-compiler.ts";
+import { RegionCompiler } from "../../src/cpu/jit/region-compiler.ts";
 import { RAX, RBX, RCX, RSI } from "../../src/cpu/state.ts";
 import { Random } from "../differential/prng.ts";
 import { CODE, differences, Twin } from "./twin.ts";
 
-const compiler = new BlockCompiler(instructionForms(), { softfloat: softfloatTypes });
+const compiler = new RegionCompiler(instructionForms(), { softfloat: softfloatTypes });
 
 /** Prefix bytes, and the bit of the opcode that says "not 8 bits". */
 const WIDTHS = [

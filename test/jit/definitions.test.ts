@@ -3,17 +3,20 @@ import { Decoder } from "../../src/cpu/decode/decoder.ts";
 import { softfloatTypes } from "../../src/cpu/interp/softfloat-imports.ts";
 import type { Form } from "../../src/cpu/isa/define.ts";
 import { instructionForms } from "../../src/cpu/isa/index.ts";
-import { type Block, BlockCompiler } from "../../src/cpu/jit/block-compiler.ts";
+import type { Region } from "../../src/cpu/jit/region.ts";
+import { RegionCompiler } from "../../src/cpu/jit/region-compiler.ts";
 import { PX } from "../../src/cpu/state.ts";
 import { Random } from "../differential/prng.ts";
 import { encode } from "./encodings.ts";
 import { CODE, differences, TWIN_MODES, Twin, type TwinMode } from "./twin.ts";
 
 const forms = instructionForms();
-const compiler = new BlockCompiler(forms, { softfloat: softfloatTypes });
-/** HLT: no block goes past it. */
+const compiler = new RegionCompiler(forms, { softfloat: softfloatTypes });
+/** HLT: no region goes past it. */
 const HLT = 0xf4;
 const SLOT = 256;
+/** Loops end, by and by. */
+const BUDGET = 5000;
 const TIMEOUT = 120_000;
 /** More for a longer campaign. */
 const ROUNDS = Number(process.env.PORTICO_JIT_ROUNDS ?? 1);
@@ -57,16 +60,16 @@ function prepare(twin: Twin, { offset, seed, user }: Case): Random {
 /** Runs each case under both back ends, cold and warm. Returns how often each form was executed. */
 function compareAll(twin: Twin, cases: readonly Case[]): Map<string, number> {
   const executed = new Map<string, number>();
-  const blocks: Block[] = [];
+  const regions: Region[] = [];
   const kept: Case[] = [];
   for (const one of cases) {
     prepare(twin, one);
-    const block = twin.scan(compiler, one.offset);
-    if (block === undefined) continue;
-    blocks.push(block);
+    const region = twin.scan(compiler, one.offset);
+    if (region === undefined) continue;
+    regions.push(region);
     kept.push(one);
   }
-  const functions = twin.instantiate(compiler.compile(blocks));
+  const functions = twin.instantiate(compiler.compile(regions));
   kept.forEach((one, index) => {
     const random = prepare(twin, one);
     twin.interruptAt = random.chance(0.3) ? random.below(3) : -1;
@@ -74,10 +77,10 @@ function compareAll(twin: Twin, cases: readonly Case[]): Map<string, number> {
     const start = twin.save();
     const cold = random.chance(0.5);
     if (!cold) {
-      twin.compiled(functions[index]!);
+      twin.compiled(functions[index]!, BUDGET);
       twin.restore(start, false);
     } else twin.restore(start, true);
-    const compiled = twin.compiled(functions[index]!);
+    const compiled = twin.compiled(functions[index]!, BUDGET);
     if (compiled === undefined) throw new Error("declined");
     twin.restore(start, true);
     const interpreted = twin.interpreted(compiled);
@@ -86,13 +89,16 @@ function compareAll(twin: Twin, cases: readonly Case[]): Map<string, number> {
     if (!sameFrom(CODE, start.ram, compiled.ram)) return;
     const wrong = differences(interpreted, compiled);
     if (wrong.length > 0) {
-      const text = blocks[index]!.places.map(({ decoded, host }) => {
+      const { blocks, host: entry } = regions[index]!;
+      const instructions = blocks.flatMap((block) => block.instructions).sort((a, b) => a.offset - b.offset);
+      const text = instructions.map(({ decoded, offset }) => {
         const { bytes } = twin.vcpu.state;
+        const host = entry + offset;
         return `${[...bytes.subarray(host, host + decoded.length)].map((b) => b.toString(16).padStart(2, "0")).join(" ")}  ${decoded.form!.name}`;
       });
       expect.fail(`${twin.mode}, seed ${one.seed}${one.user ? ", user" : ""}\n${text.join("\n")}\n${wrong.join("\n")}`);
     }
-    for (const { decoded } of blocks[index]!.places.slice(0, compiled.executed)) {
+    for (const { decoded } of regions[index]!.blocks[0]!.instructions.slice(0, compiled.executed)) {
       const { name } = decoded.form!;
       executed.set(name, (executed.get(name) ?? 0) + 1);
     }

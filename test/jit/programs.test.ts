@@ -1,7 +1,4 @@
 import { describe, expect, it } from "vitest";
-import { softfloatTypes } from "../../src/cpu/interp/softfloat-imports.ts";
-import { instructionForms } from "../../src/cpu/isa/index.ts";
-import { BlockCompiler } from "../../src/cpu/jit/block-compiler.ts";
 import { describeCase } from "../differential/compare.ts";
 import { Generator } from "../differential/generate.ts";
 import { Random } from "../differential/prng.ts";
@@ -10,7 +7,6 @@ import { type Mode, WINDOW_SIZE } from "../differential/state.ts";
 import { background } from "../differential/values.ts";
 import { CompiledSubject } from "./compiled-subject.ts";
 
-const compiler = new BlockCompiler(instructionForms(), { softfloat: softfloatTypes });
 const COUNT = Number(process.env.PORTICO_JIT_CASES ?? 400);
 
 /** Random user-mode programs, with faults wherever they come, end in the same state under both back ends. */
@@ -20,7 +16,7 @@ describe.each([64, 32] as const)("interpreter and compiler agree, %d-bit program
     const window = background(random, WINDOW_SIZE);
     const generator = new Generator(random, mode, selection);
     const interpreted = new SoftwareSubject(mode);
-    const compiled = new CompiledSubject(mode, compiler);
+    const compiled = new CompiledSubject(mode);
     interpreted.prepare(window);
     compiled.prepare(window);
     for (let i = 0; i < COUNT; i++) {
@@ -30,8 +26,8 @@ describe.each([64, 32] as const)("interpreter and compiler agree, %d-bit program
       if (!same(expected, actual))
         expect({ ...actual, fx: [...actual.fx] }, describeCase(program)).toEqual({ ...expected, fx: [...expected.fx] });
     }
-    const { compiledInstructions, interpretedInstructions } = compiled.runner;
-    expect(compiledInstructions).toBeGreaterThan(interpretedInstructions);
+    // The interpreter takes what is no instruction, what crosses a page, and what follows that up to the next jump.
+    expect(compiled.interpreted / compiled.executed).toBeLessThan(0.3);
   });
 });
 

@@ -1,7 +1,8 @@
 /** One vCPU in which a piece of code is run twice from the same state: interpreted, and compiled. */
 import { SoftwareVcpu } from "../../src/cpu/engine.ts";
-import { type Block, type BlockCompiler, codeContext } from "../../src/cpu/jit/block-compiler.ts";
-import { BLOCK } from "../../src/cpu/jit/compiled-builder.ts";
+import { codeContext, type Region } from "../../src/cpu/jit/region.ts";
+import { REGION } from "../../src/cpu/jit/region-builder.ts";
+import type { RegionCompiler } from "../../src/cpu/jit/region-compiler.ts";
 import { ATTR, CPU, CS, DS, ES, FS, GS, SS, STOP } from "../../src/cpu/state.ts";
 import { softfloatWasm } from "../../src/generated/softfloat.ts";
 import { type IoClient, WAIT } from "../../src/io/types.ts";
@@ -35,6 +36,7 @@ const INTERNAL: readonly (readonly [number, number])[] = [
   [CPU.stop, CPU.args + 32],
   [CPU.tlbFills, CPU.tlbFillsUser + 4],
   [CPU.scratch, CPU.modifySize + 4],
+  [CPU.hotThreshold, CPU.interpreted + 8],
 ];
 
 export interface Outcome {
@@ -50,6 +52,14 @@ export interface Outcome {
   readonly accesses: readonly string[];
 }
 
+/** What a code cache needs of its vCPU. */
+interface VcpuInternals {
+  readonly interpreter: WebAssembly.Exports;
+  readonly log: { replay(): void; forget(): void };
+  imports(): WebAssembly.ModuleImports;
+  loggedImports(): WebAssembly.ModuleImports;
+}
+
 export class Twin {
   readonly mode: TwinMode;
   readonly vcpu: SoftwareVcpu;
@@ -58,6 +68,7 @@ export class Twin {
   waitAt = -1;
   private readonly memory = new GuestMemory({ ramBytes: RAM, extraBytes: 0 });
   private readonly imports: WebAssembly.Imports;
+  private readonly internals: VcpuInternals;
   private readonly accesses: string[] = [];
   /** Random memory contents lie somewhere in it. */
   private readonly noise: Uint8Array;
@@ -66,19 +77,17 @@ export class Twin {
     this.mode = mode;
     const random = new Random(1);
     this.noise = Uint8Array.from({ length: 2 * CODE }, () => random.u32());
-    this.vcpu = new SoftwareVcpu(this.memory, this.devices(), {
-      tsc: () => 0n,
-      apic: undefined,
-      interrupts: { acknowledge: () => -1 },
-    });
+    const board = { tsc: () => 0n, apic: undefined, interrupts: { acknowledge: () => -1 } };
+    this.vcpu = new SoftwareVcpu(this.memory, this.devices(), board, 0, { compile: "never" });
     this.vcpu.onException = () => true;
     const soft = new WebAssembly.Instance(new WebAssembly.Module(softfloatWasm()), {
       env: { memory: this.memory.memory },
     });
-    const { imports } = this.vcpu as unknown as { imports(): Record<string, WebAssembly.ImportValue> };
+    this.internals = this.vcpu as unknown as VcpuInternals;
     this.imports = {
-      env: { memory: this.memory.memory, ...imports.call(this.vcpu) },
+      env: { memory: this.memory.memory, ...this.internals.imports(), ...this.internals.loggedImports() },
       softfloat: soft.exports as unknown as WebAssembly.ModuleImports,
+      interpreter: this.internals.interpreter as unknown as WebAssembly.ModuleImports,
     };
   }
 
@@ -160,14 +169,13 @@ export class Twin {
 
   private randomRegister(random: Random): bigint {
     // Mostly something that addresses memory, alone or with a neighbour.
-    if (random.chance(0.15)) return random.u64();
+    if (random.chance(0.15)) return this.mode === "long" ? random.u64() : BigInt(random.u32());
     if (random.chance(0.15)) return BigInt(random.below(64));
     if (random.chance(0.12)) return BigInt(DEVICE_LINEAR + random.below(DEVICE_PAGES * 0x1000));
     const value = BigInt(
       random.chance(0.3) ? random.below(15) * 0x1000 + random.between(0xff0, 0x1000) : random.below(CODE),
     );
-    // What lies above 32 bits must not matter outside 64-bit mode.
-    return this.mode !== "long" && random.chance(0.3) ? value | (BigInt(random.u32()) << 32n) : value;
+    return value;
   }
 
   /** Identity, with pages that are missing, read-only or the supervisor's, and a device. Accessed and dirty are set. */
@@ -229,12 +237,13 @@ export class Twin {
     return this.memory.layout.ram + CODE + offset;
   }
 
-  /** The block at the instruction pointer, which lies at an offset in the code. */
-  scan(compiler: BlockCompiler, offset: number): Block | undefined {
+  /** The region at the instruction pointer, which lies at an offset in the code; nothing before that. */
+  scan(compiler: RegionCompiler, offset: number): Region | undefined {
     const { state } = this.vcpu;
-    const available = Math.min(0x1000 - (offset & 0xfff), CODE_END - CODE - offset);
+    const after = Math.min(0x1000 - (offset & 0xfff), CODE_END - CODE - offset);
     const rip = BigInt.asIntN(64, state.u64(CPU.rip));
-    return compiler.scan(this.memory.bytes, this.host(offset), available, rip, codeContext(state));
+    const place = { bytes: this.memory.bytes, host: this.host(offset), before: 0, after, rip };
+    return compiler.find(place, codeContext(state));
   }
 
   instantiate(module: Uint8Array<ArrayBuffer>): ((cpu: number) => number)[] {
@@ -269,15 +278,37 @@ export class Twin {
     const { state } = this.vcpu;
     this.setBudget(budget);
     const result = block(state.base);
-    if (result === BLOCK.declined) return undefined;
-    return this.outcome(result === BLOCK.abandoned ? state.u32(CPU.stop) : STOP.none);
+    if (result === REGION.declined) return undefined;
+    if (result === REGION.abandoned && state.u32(CPU.stop) === STOP.redo) return this.redo();
+    return this.outcome(result === REGION.abandoned ? state.u32(CPU.stop) : STOP.none);
+  }
+
+  /** As the run loop does: the interpreter takes the instruction. */
+  private redo(): Outcome {
+    const { data } = this.vcpu.state;
+    const others = data.getInt32(CLOCK.budget, true) - 1;
+    for (const field of [CLOCK.budget, CLOCK.sliceBudget])
+      data.setInt32(field, data.getInt32(field, true) - others, true);
+    // `run` forgets what it does not know of.
+    const { log } = this.internals;
+    const forget = Object.getPrototypeOf(log).forget;
+    Object.assign(log, { forget: () => {} });
+    log.replay();
+    const exit = this.runVcpu();
+    Object.assign(log, { forget });
+    log.forget();
+    return exit;
+  }
+
+  private runVcpu(): Outcome {
+    const exit = this.vcpu.run();
+    return this.outcome(exit.reason === "exception" ? STOP.fault : exit.reason === "wait" ? STOP.wait : STOP.none);
   }
 
   /** As many instructions as `like` did. */
   interpreted(like: Outcome): Outcome {
     this.setBudget(like.executed + (like.stop === STOP.none ? 0 : 1));
-    const exit = this.vcpu.run();
-    return this.outcome(exit.reason === "exception" ? STOP.fault : exit.reason === "wait" ? STOP.wait : STOP.none);
+    return this.runVcpu();
   }
 
   private outcome(stop: number): Outcome {

@@ -1,7 +1,15 @@
-import { type Expr, type FunctionRef, type FunctionType, ModuleBuilder, type Variable } from "../../emit/index.ts";
-import { CLOCK } from "../../memory/layout.ts";
+import {
+  type Expr,
+  type FunctionBuilder,
+  type FunctionRef,
+  type FunctionType,
+  ModuleBuilder,
+  type Variable,
+} from "../../emit/index.ts";
+import { CLOCK, HOT_BASE, HOT_ENTRIES } from "../../memory/layout.ts";
 import { type Form, formWidth, immediateBytes, type MandatoryPrefix } from "../isa/define.ts";
 import { CPU, PX, STOP } from "../state.ts";
+import { bulkFunction } from "./bulk.ts";
 import { defineHelpers } from "./helpers.ts";
 import { inlineOpcodes } from "./hot-opcodes.ts";
 import { declareImports, RESULT } from "./imports.ts";
@@ -29,8 +37,9 @@ export function generateInterpreter(
     module,
     imports,
     softfloat: softfloatRefs,
-    helpers: defineHelpers(module, imports),
+    helpers: { ...defineHelpers(module, imports), bulk: bulkFunction(module), arrived: arrivedFunction(module) },
   };
+  module.export("bulk", parts.helpers.bulk);
   const table: FunctionRef[] = [];
   for (const mode64 of [false, true]) {
     fillTable(parts, forms, mode64, table);
@@ -151,6 +160,20 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
   };
   const ripAt = (host: Expr) => x.add(x.u64(host), x.field("i64", CPU.ripBias));
 
+  /** A place that control came to by a jump: counts, and leaves when it has come there often enough. */
+  const arrive = () =>
+    x.if(
+      x.call(parts.helpers.arrived, x.cpu, x.get(pc)),
+      () => {
+        x.setField("i64", CPU.rip, ripAt(x.get(pc)));
+        leave(STOP.hot);
+      },
+      undefined,
+      false,
+    );
+  /** Some instruction has retired: a jump that leaves at once would make no progress. */
+  const arrived = x.variable("i32", 0);
+
   x.setField("i32", CPU.stop, STOP.none);
   x.loop((refetch) => {
     x.scope(() => {
@@ -159,6 +182,8 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
       x.set(pc, x.call(mode64 ? helpers.refetch64 : helpers.refetchLegacy, cpu));
       x.if(x.eqz(x.get(pc)), () => x.return(x.field("i32", CPU.stop)), undefined, false);
       x.set(windowEnd, x.add(x.field("i32", CPU.windowStart), x.field("i32", CPU.windowLength)));
+      x.if(x.get(arrived), arrive);
+      x.set(arrived, 1);
     });
     x.block((abandoned) => {
       x.loop((next) => {
@@ -199,6 +224,7 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
               x.ltU(distance, x.u64(x.field("i32", CPU.windowLength))),
               () => {
                 x.set(pc, x.wrap(host));
+                arrive();
                 x.br(next);
               },
               undefined,
@@ -277,6 +303,37 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
   });
   x.unreachable();
   return x;
+}
+
+/**
+ * i32: non-zero when the code at a host address, which control has just come to, was reached as often as the threshold
+ * says, or is compiled. One entry for each place: its address, and how often it may still be reached.
+ */
+export function arrivedFunction(module: ModuleBuilder): FunctionRef {
+  const f = module.function("arrived", { params: ["i32", "i32"], results: ["i32"] });
+  f.return(arrivedOften(f, f.param(1), f.param(0)));
+  return f;
+}
+
+function arrivedOften(f: FunctionBuilder, host: Expr, cpu: Expr): Expr {
+  const entry = f.let(f.shl(f.and(host, HOT_ENTRIES - 1), 3));
+  const hot = f.variable("i32", 0);
+  f.if(
+    f.eq(f.load("i32", 4, entry, HOT_BASE), host),
+    () => {
+      const left = f.let(f.sub(f.load("i32", 4, entry, HOT_BASE + 4), 1));
+      f.store(4, entry, left, HOT_BASE + 4);
+      f.set(hot, f.ltS(left, 0));
+    },
+    () => {
+      f.store(4, entry, host, HOT_BASE);
+      const threshold = f.load("i32", 4, cpu, CPU.hotThreshold);
+      f.store(4, entry, threshold, HOT_BASE + 4);
+      f.set(hot, f.eqz(threshold));
+    },
+    true,
+  );
+  return f.get(hot);
 }
 
 /** Legacy prefixes, SDM vol 2, 2.1.1. */

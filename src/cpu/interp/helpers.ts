@@ -21,12 +21,16 @@ export interface Helpers {
   /** (cpu) → host address of the code at `CPU.rip`, or 0: abandoned. Sets up the fetch window. */
   readonly refetch64: FunctionRef;
   readonly refetchLegacy: FunctionRef;
+  /** See `bulkFunction`. */
+  readonly bulk: FunctionRef;
+  /** (cpu, host) → 1: see `arrivedFunction`. */
+  readonly arrived: FunctionRef;
 }
 
 /** Longest instruction, SDM vol 2, 2.3.11. */
 const MAX_INSTRUCTION = 15;
 
-export function defineHelpers(module: ModuleBuilder, imports: CpuImports): Helpers {
+export function defineHelpers(module: ModuleBuilder, imports: CpuImports): Omit<Helpers, "bulk" | "arrived"> {
   return {
     hostRead: hostFunction(module, "hostRead", TLB_ENTRY.readTag, imports.slowRead),
     hostWrite: hostFunction(module, "hostWrite", TLB_ENTRY.writeTag, undefined),

@@ -1,14 +1,11 @@
 import type { Expr, FunctionRef, FunctionType, ModuleBuilder, Operand, Variable } from "../../emit/index.ts";
-import { CLOCK, PAGE_SIZE } from "../../memory/layout.ts";
+import { CLOCK } from "../../memory/layout.ts";
 import { SYSTEM_OPERATIONS, type SystemOperation } from "../isa/system-operations.ts";
 import { type Address, type Bytes, type OperandWidth, type RepeatOptions, X86 } from "../isa/x86.ts";
 import { TLB_ENTRY } from "../mmu/tlb-layout.ts";
-import { CPU, CS, DS, FLAG, PX, RCX, RDI, RSI, SEG, STOP, VECTOR } from "../state.ts";
+import { CPU, CS, DS, PX, RCX, RDI, RSI, SEG, STOP, VECTOR } from "../state.ts";
 import { type Helpers, hostAddress, overrideBase64, tlbEntry, tlbHit } from "./helpers.ts";
 import { type CpuImports, RESULT } from "./imports.ts";
-
-/** Shorter strings are done one by one: finding out costs as much. */
-const BULK_MINIMUM = 8;
 
 /** What an instruction sees of its encoding, and how it ends. */
 export interface InstructionContext {
@@ -605,57 +602,29 @@ export class InterpreterBuilder extends X86 {
     );
   }
 
-  /**
-   * MOVS and STOS upwards, to the end of the page that ends first: `units` becomes how many were done, 0 when it is not
-   * that simple. Each counts like an instruction, as they do one by one.
-   */
+  /** MOVS and STOS upwards, see `bulkFunction`: `units` becomes how many were done; each counts like an instruction. */
   private bulk(kind: "move" | "store", units: Variable): void {
     const shift = Math.log2(this.bytes);
-    const count = this.readIndex(RCX);
     const source = this.dataAddress(this.readIndex(RSI), DS, true);
     let simple = this.eqz(this.and(this.px, PX.addressSmall));
-    simple = this.and(simple, this.geU(count, BULK_MINIMUM));
-    simple = this.and(simple, this.eqz(this.and(this.systemFlags(), FLAG.df)));
     if (!this.mode64) {
       const flat = this.field("i32", CPU.flatSegments);
-      simple = this.and(simple, this.and(flat, this.shrU(flat, source.segment)));
+      const segments = kind === "move" ? this.shrU(flat, source.segment) : flat;
+      simple = this.and(simple, this.and(flat, segments));
     }
-    let value: Expr | undefined;
-    if (kind === "store") {
-      // Only a value whose bytes are all equal is a fill.
-      value = this.readAcc();
-      const pattern = { 1: 1n, 2: 0x101n, 4: 0x101_0101n, 8: 0x101_0101_0101_0101n }[this.bytes];
-      simple = this.and(simple, this.eq(this.mul(this.and(value, 0xff), pattern), value));
-    }
+    const value = kind === "store" ? this.readAcc() : this.i64(0);
     this.if(simple, () => {
-      const to = this.readIndex(RDI);
-      const toEntry = tlbEntry(this, this.cpu, to);
-      let hit = tlbHit(this, toEntry, TLB_ENTRY.writeTag, to, this.bytes);
-      const roomOf = (linear: Expr) => this.let(this.sub(PAGE_SIZE, this.and(linear, PAGE_SIZE - 1)));
-      const least = (a: Expr, b: Expr) => this.let(this.select(this.ltU(a, b), a, b));
-      let room = roomOf(to);
-      const from = source.offset;
-      let fromEntry = toEntry;
-      if (kind === "move") {
-        fromEntry = tlbEntry(this, this.cpu, from);
-        hit = this.and(hit, tlbHit(this, fromEntry, TLB_ENTRY.readTag, from, this.bytes));
-        room = least(room, roomOf(from));
-      }
       const clock = this.i32(0);
       const budget = this.load("i32", 4, clock, CLOCK.budget);
-      const most = least(least(this.shrU(room, shift), count), this.s64(this.add(budget, 1)));
-      const length = this.let(this.wrap(this.shl(most, shift)));
-      const toHost = this.let(hostAddress(this, toEntry, to));
-      const fromHost = kind === "move" ? this.let(hostAddress(this, fromEntry, from)) : toHost;
-      // A destination a little above its source repeats what it has just written: one by one.
-      if (kind === "move") hit = this.and(hit, this.geU(this.sub(toHost, fromHost), length));
-      this.if(hit, () => {
-        if (value) this.memoryFill(toHost, this.wrap(value), length);
-        else this.memoryCopy(toHost, fromHost, length);
-        this.writeIndex(RDI, this.add(to, this.u64(length)));
-        if (kind === "move") this.writeIndex(RSI, this.add(this.readIndex(RSI), this.u64(length)));
-        this.store(4, clock, this.sub(budget, this.sub(this.wrap(most), 1)), CLOCK.budget);
-        this.set(units, most);
+      const [to, from] = [this.readIndex(RDI), this.let(source.offset)];
+      const flags = shift | (kind === "store" ? 4 : 0);
+      const done = this.call(this.parts.helpers.bulk, this.cpu, to, from, this.readIndex(RCX), value, budget, flags);
+      this.if(this.ne(done, 0), () => {
+        const bytes = this.let(this.shl(done, shift));
+        this.writeIndex(RDI, this.add(to, bytes));
+        if (kind === "move") this.writeIndex(RSI, this.add(this.readIndex(RSI), bytes));
+        this.store(4, clock, this.sub(budget, this.sub(this.wrap(done), 1)), CLOCK.budget);
+        this.set(units, done);
       });
     });
   }

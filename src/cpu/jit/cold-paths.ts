@@ -4,48 +4,51 @@ import type { CpuImports } from "../interp/imports.ts";
 import { CPU, STOP } from "../state.ts";
 
 /**
- * Functions of a compiled module that its blocks call off the hot path. Each ends with three operands that say where the
- * block is: `pc` (i32, host address of the instruction), `rip` (i64, its address) and `remaining` (i32, instructions of
- * the block behind it). A block takes its whole length from the budget when it is entered; around a slow path the budget
- * is what the interpreter would show there.
+ * Functions of a compiled module that its regions call off the hot path. Each ends with operands that say where the
+ * region is: `pc` (i32, host address of the instruction), `budget` (i32, what the interpreter would have left there) and,
+ * but for the last two, `need` (i32, what the region needs to go on to the next place at which it looks at its budget).
  *
- * Results: `ok` is 0 when the instruction was abandoned; `CPU.rip` and the budget are then those of a fault. `attention`
- * is 1 when the block must be left after this instruction, because less budget is left than it needs.
+ * They give the budget that is left, and `ok`, 0 when the instruction was abandoned: `CPU.rip` and the budget in memory
+ * are then those of a fault. Where less than `need` is left, an interrupt became pending, say: the region has to be left
+ * after this instruction. Reads and writes then abandon it instead, with `STOP.redo`: the interpreter runs it again, and
+ * the accesses that it has done are answered from a log (see `AccessLog`). So no region tests for it on its hot path.
  */
 export interface ColdPaths {
-  /** (cpu, linear i64, bytes, where) → host address or 0, attention */
+  /** (cpu, linear i64, bytes, where) → host address or 0, budget */
   readonly read: FunctionRef;
   readonly modify: FunctionRef;
-  /** (cpu, linear i64, bytes, where) → ok, attention */
+  /** (cpu, linear i64, bytes, where) → ok, budget */
   readonly write: FunctionRef;
   readonly prove: FunctionRef;
-  /** (cpu, where) → ok, attention */
+  /** (cpu, where) → ok, budget */
   readonly commit: FunctionRef;
-  /** (cpu, port, bytes, where) → value, ok, attention */
+  /** (cpu, port, bytes, where) → value, ok, budget */
   readonly portIn: FunctionRef;
-  /** (cpu, port, bytes, value, where) → ok, attention */
+  /** (cpu, port, bytes, value, where) → ok, budget */
   readonly portOut: FunctionRef;
-  /** (cpu, vector, error code, where) → 0: an exception. */
+  /** (cpu, vector, error code, pc, budget): an exception. */
   readonly raise: FunctionRef;
-  /** (cpu, where) → 0: a helper has set `stop` and its operands. */
+  /** (cpu, pc, budget): a helper has set `stop` and its operands. */
   readonly abandon: FunctionRef;
 }
 
-const WHERE = ["i32", "i64", "i32"] as const;
-
 export function defineColdPaths(module: ModuleBuilder, imports: CpuImports): ColdPaths {
-  const define = (name: string, params: FunctionType["params"], results: FunctionType["results"]) => {
-    const f = module.function(name, { params: ["i32", ...params, ...WHERE], results });
+  const define = (name: string, params: FunctionType["params"], results: FunctionType["results"], where = 3) => {
+    const f = module.function(name, {
+      params: ["i32", ...params, ...new Array<"i32">(where).fill("i32")],
+      results,
+    });
     return { f, operands: params.map((_, i) => f.param(i + 1)), where: new Where(f, params.length + 1) };
   };
 
-  const memory = (name: string, slow: FunctionRef): FunctionRef => {
+  const memory = (name: string, slow: FunctionRef, redo: boolean): FunctionRef => {
     const { f, operands, where } = define(name, ["i64", "i32"], ["i32", "i32"]);
     const [linear, bytes] = operands as [Expr, Expr];
     where.before();
     const result = f.call(slow, f.param(0), f.wrap(linear), f.wrap(f.shrU(linear, 32)), bytes);
     where.abandonUnless(result, [f.i32(0), f.i32(0)]);
-    f.return(result, where.after());
+    if (redo) where.redoWithoutBudget([f.i32(0), f.i32(0)]);
+    f.return(result, where.left());
     return f;
   };
 
@@ -54,7 +57,7 @@ export function defineColdPaths(module: ModuleBuilder, imports: CpuImports): Col
     where.before();
     const result = f.call(imports.commitModify, f.param(0));
     where.abandonUnless(result, [f.i32(0), f.i32(0)]);
-    f.return(result, where.after());
+    f.return(result, where.left());
     return f;
   };
 
@@ -63,7 +66,7 @@ export function defineColdPaths(module: ModuleBuilder, imports: CpuImports): Col
     where.before();
     const value = f.call(imports.portIn, f.param(0), ...operands);
     where.abandonUnless(f.eqz(f.load("i32", 4, f.param(0), CPU.stop)), [f.i32(0), f.i32(0), f.i32(0)]);
-    f.return(value, f.i32(1), where.after());
+    f.return(value, f.i32(1), where.left());
     return f;
   };
 
@@ -72,33 +75,31 @@ export function defineColdPaths(module: ModuleBuilder, imports: CpuImports): Col
     where.before();
     f.call(imports.portOut, f.param(0), ...operands);
     where.abandonUnless(f.eqz(f.load("i32", 4, f.param(0), CPU.stop)), [f.i32(0), f.i32(0)]);
-    f.return(f.i32(1), where.after());
+    f.return(f.i32(1), where.left());
     return f;
   };
 
   const raise = (): FunctionRef => {
-    const { f, operands, where } = define("raise", ["i32", "i32"], ["i32"]);
+    const { f, operands, where } = define("raise", ["i32", "i32"], [], 2);
     const [vector, errorCode] = operands as [Expr, Expr];
     f.store(4, f.param(0), f.i32(STOP.fault), CPU.stop);
     f.store(4, f.param(0), vector, CPU.vector);
     f.store(4, f.param(0), errorCode, CPU.errorCode);
     where.abandon();
-    f.return(f.i32(0));
     return f;
   };
 
   const abandon = (): FunctionRef => {
-    const { f, where } = define("abandon", [], ["i32"]);
+    const { f, where } = define("abandon", [], [], 2);
     where.abandon();
-    f.return(f.i32(0));
     return f;
   };
 
   return {
-    read: memory("read", imports.slowRead),
-    modify: memory("modify", imports.slowModify),
-    write: memory("write", imports.slowWrite),
-    prove: memory("prove", imports.slowProve),
+    read: memory("read", imports.slowRead, true),
+    modify: memory("modify", imports.slowModify, true),
+    write: memory("write", imports.slowWrite, true),
+    prove: memory("prove", imports.slowProve, true),
     commit: commit(),
     portIn: portIn(),
     portOut: portOut(),
@@ -107,22 +108,24 @@ export function defineColdPaths(module: ModuleBuilder, imports: CpuImports): Col
   };
 }
 
-/** The place of an instruction in its block, and what depends on it. */
+/** The place of an instruction in its region, and what depends on it. */
 class Where {
   private readonly f: FunctionBuilder;
-  private readonly pc: Expr;
-  private readonly rip: Expr;
-  private readonly remaining: Expr;
+  private readonly first: number;
 
   constructor(f: FunctionBuilder, first: number) {
     this.f = f;
-    this.pc = f.param(first);
-    this.rip = f.param(first + 1);
-    this.remaining = f.param(first + 2);
+    this.first = first;
   }
 
+  private get pc(): Expr {
+    return this.f.param(this.first);
+  }
   private get budget(): Expr {
-    return this.f.load("i32", 4, this.f.i32(0), CLOCK.budget);
+    return this.f.param(this.first + 1);
+  }
+  private get need(): Expr {
+    return this.f.param(this.first + 2);
   }
 
   private setBudget(value: Expr): void {
@@ -133,31 +136,44 @@ class Where {
     const { f } = this;
     const cpu = f.param(0);
     f.store(4, cpu, this.pc, CPU.startPc);
-    f.store(8, cpu, f.sub(this.rip, f.u64(this.pc)), CPU.ripBias);
     f.store(4, cpu, f.i32(STOP.none), CPU.stop);
-    this.setBudget(f.add(this.budget, this.remaining));
+    f.store(4, cpu, f.i32(1), CPU.compiled);
+    this.setBudget(this.budget);
   }
 
-  /** The attention result. */
-  after(): Expr {
-    const { f } = this;
-    const budget = this.budget;
-    this.setBudget(f.sub(budget, this.remaining));
-    return f.let(f.ltS(budget, this.remaining));
+  /** What the slow path has left. */
+  left(): Expr {
+    return this.f.load("i32", 4, this.f.i32(0), CLOCK.budget);
   }
 
-  /** Before `before`: nothing of the instruction happened, its budget comes back. */
+  /** Nothing of the instruction happened, its budget comes back. */
   abandon(): void {
-    this.setBudget(this.f.add(this.budget, this.remaining));
+    this.setBudget(this.f.add(this.budget, 1));
     this.leave();
   }
 
-  /** Between `before` and `after`. */
+  /** Between `before` and `left`. */
   abandonUnless(ok: Expr, results: readonly Expr[]): void {
     const { f } = this;
     f.if(
       f.eqz(ok),
       () => {
+        this.setBudget(f.add(this.left(), 1));
+        this.leave();
+        f.return(...results);
+      },
+      undefined,
+      false,
+    );
+  }
+
+  redoWithoutBudget(results: readonly Expr[]): void {
+    const { f } = this;
+    f.if(
+      f.ltS(this.left(), this.need),
+      () => {
+        f.store(4, f.param(0), f.i32(STOP.redo), CPU.stop);
+        this.setBudget(f.add(this.left(), 1));
         this.leave();
         f.return(...results);
       },
@@ -168,7 +184,7 @@ class Where {
 
   private leave(): void {
     const { f } = this;
-    this.setBudget(f.add(this.budget, 1));
-    f.store(8, f.param(0), this.rip, CPU.rip);
+    const cpu = f.param(0);
+    f.store(8, cpu, f.add(f.load("i64", 8, cpu, CPU.ripBias), f.u64(this.pc)), CPU.rip);
   }
 }

@@ -1,33 +1,16 @@
-import type { Expr, Operand } from "../../emit/index.ts";
-import { CLOCK } from "../../memory/layout.ts";
-import type { SystemOperation } from "../isa/system-operations.ts";
+import { constantOf, type Expr, type Label, type Operand } from "../../emit/index.ts";
+import { CLOCK, CLOCK_RATE_SHIFT } from "../../memory/layout.ts";
 import type { Bytes, OperandWidth, RepeatOptions } from "../isa/x86.ts";
-import { CPU, CS, PX, RAX, RCX, RDI, RSI, SEG, VECTOR } from "../state.ts";
-import { type CodeContext, type CompiledModule, MemoryAccess, type Place } from "./memory-access.ts";
+import { CPU, DS, ES, PX, RAX, RCX, RDI, RSI, VECTOR } from "../state.ts";
+import { type CompiledModule, MemoryAccess, type Place } from "./memory-access.ts";
 
-/** What a compiled block returns. */
-export const BLOCK = {
-  /** An instruction was abandoned: `CPU.stop` says why, `CPU.rip` is its address. */
-  abandoned: 0,
-  /** Everything up to `CPU.rip` has retired. */
-  retired: 1,
-  /** Nothing was done: too little budget for the whole block, or the context has changed. Interpret. */
-  declined: 2,
-} as const;
-
-/** Thrown by words that compiled code has no answer to: the block ends before the instruction. */
-export class UnsupportedInstruction extends Error {}
-
-const BLOCK_TYPE = { params: ["i32"], results: ["i32"] } as const;
+/** A new module and what its code calls; `helpers` are the soft-float functions by name. */
+export type NewModule = (helpers: readonly string[]) => CompiledModule;
 
 /** Operand provider of the compiler: operands are decoded once, registers and flags live in locals. */
-export class CompiledBuilder extends MemoryAccess {
-  /** The instruction ended the block on some path: no other may follow. */
+export abstract class CompiledOperands extends MemoryAccess {
+  /** The instruction ends its block: control may go elsewhere, or never falls through. */
   ended = false;
-
-  static create(parts: CompiledModule, name: string, context: CodeContext): CompiledBuilder {
-    return parts.module.adopt((index) => new CompiledBuilder(parts, name, BLOCK_TYPE, index, context));
-  }
 
   /** Whether the code that was written last goes on. */
   get reachable(): boolean {
@@ -41,26 +24,21 @@ export class CompiledBuilder extends MemoryAccess {
     this.ended = false;
     this.terminated = false;
     place.decoded.form!.body(this);
+    if (this.terminated) this.ended = true;
     if (this.mayInterrupt && !this.ended) {
       this.if(this.get(this.attention), () => this.leaveEarly(), undefined, false);
     }
-    this.releaseAtBoundary();
+    if (!this.terminated) this.releaseAtBoundary();
   }
 
   /** Behind an instruction that is not the last: the others give their budget back. */
   private leaveEarly(): void {
-    const clock = this.i32(0);
-    const budget = this.load("i32", 4, clock, CLOCK.budget);
-    this.store(4, clock, this.add(budget, this.place.remaining), CLOCK.budget);
+    this.set(this.budget, this.budgetNow());
     this.exit(this.nextRip());
   }
 
-  /** Leaves the block; what was written so far has retired. `between`: a string instruction goes on later. */
-  exit(rip: Expr, between = false): void {
-    this.spill(between);
-    this.setField("i64", CPU.rip, rip);
-    this.return(this.i32(BLOCK.retired));
-  }
+  /** Leaves the region; what was written so far has retired. `between`: a string instruction goes on later. */
+  abstract exit(rip: Expr, between?: boolean): void;
 
   // --- operands -------------------------------------------------------------------------------------------------
 
@@ -250,22 +228,11 @@ export class CompiledBuilder extends MemoryAccess {
   checkTarget(target: Expr): void {
     const bad = this.mode64
       ? this.ne(this.shrS(this.shl(target, 16), 16), target)
-      : this.gtU(target, this.constantField("i64", CPU.segments + CS * SEG.size + SEG.limit));
+      : this.gtU(target, this.context.csLimit);
     this.if(bad, () => this.fault(VECTOR.gp, 0), undefined, false);
   }
 
-  jump(target: Expr): void {
-    this.ended = true;
-    const settled = this.let(target);
-    this.checkTarget(settled);
-    this.exit(settled);
-  }
-
-  system(_operation: SystemOperation): void {
-    throw new UnsupportedInstruction();
-  }
-
-  repeat(unit: () => void, { compares, truncated }: RepeatOptions): void {
+  repeat(unit: () => void, { compares, truncated, bulk }: RepeatOptions): void {
     const { px } = this.decoded;
     if ((px & (PX.rep | PX.repne)) === 0) {
       unit();
@@ -280,28 +247,80 @@ export class CompiledBuilder extends MemoryAccess {
       this.block((end) =>
         this.loop((again) => {
           this.brIf(end, this.eqz(this.readIndex(RCX)));
-          unit();
+          if (bulk === undefined || !this.repeatBulk(bulk, end, again)) unit();
           const count = this.let(this.sub(this.readIndex(RCX), 1));
           this.writeIndex(RCX, count);
           // REPE (F3) goes on while ZF is 1, REPNE while it is 0.
           if (compares) this.brIf(end, this.ne(this.zf(), px & PX.rep ? 1 : 0));
           this.brIf(end, this.eqz(this.and(count, this.addressMask())));
-          const clock = this.i32(0);
-          const budget = this.load("i32", 4, clock, CLOCK.budget);
-          this.if(this.leS(budget, 0), () => this.exit(this.startRip(), true), undefined, false);
-          this.store(4, clock, this.sub(budget, 1), CLOCK.budget);
+          this.takeUnit();
           this.br(again);
         }),
       ),
     );
   }
 
+  /** Each further unit is retired like an instruction of its own; without budget the instruction starts again. */
+  private takeUnit(): void {
+    this.if(this.leS(this.get(this.budget), 0), () => this.exit(this.startRip(), true), undefined, false);
+    this.set(this.budget, this.sub(this.get(this.budget), 1));
+  }
+
+  /**
+   * MOVS and STOS upwards, to the end of the page that ends first, by one call; behind it, `unit` is to follow for what is
+   * not that simple. Always false; what it did goes `again`.
+   */
+  private repeatBulk(kind: "move" | "store", end: Label, again: Label): boolean {
+    const source = this.dataAddress(this.readIndex(RSI), DS, true);
+    const sourceSegment = kind === "move" ? Number(constantOf(source.segment)) : ES;
+    const flat = (segment: number) => ((this.context.flatSegments >> segment) & 1) !== 0;
+    if (this.decoded.px & PX.addressSmall || !flat(ES) || !flat(sourceSegment)) return false;
+    const shift = Math.log2(this.bytes);
+    const from = this.let(source.offset);
+    const value = kind === "store" ? this.readAcc() : this.i64(0);
+    const units = this.let(
+      this.call(
+        this.parts.bulk,
+        this.cpu,
+        this.readIndex(RDI),
+        from,
+        this.readIndex(RCX),
+        value,
+        this.get(this.budget),
+        shift | (kind === "store" ? 4 : 0),
+      ),
+    );
+    this.if(this.ne(units, 0), () => {
+      const bytes = this.shl(units, shift);
+      this.writeIndex(RDI, this.add(this.readIndex(RDI), bytes));
+      if (kind === "move") this.writeIndex(RSI, this.add(this.readIndex(RSI), bytes));
+      const count = this.let(this.sub(this.readIndex(RCX), units));
+      this.writeIndex(RCX, count);
+      this.set(this.budget, this.sub(this.get(this.budget), this.sub(this.wrap(units), 1)));
+      this.brIf(end, this.eqz(count));
+      this.takeUnit();
+      this.br(again);
+    });
+    return false;
+  }
+
+  override virtualTime(): Expr {
+    const zero = this.i32(0);
+    const executed = this.sub(this.load("i32", 4, zero, CLOCK.sliceBudget), this.budgetNow());
+    const rate = this.load("i32", 4, zero, CLOCK.rate);
+    const elapsed = this.shrU(this.mul(this.s64(executed), this.u64(rate)), CLOCK_RATE_SHIFT);
+    // At once: the budget goes on.
+    return this.capture(this.add(this.load("i64", 8, zero, CLOCK.baseNs), elapsed));
+  }
+
   portIn(port: Expr, bytes: Bytes): Expr {
-    return this.u64(this.callSlow(this.parts.cold.portIn, this.wrap(port), this.i32(bytes))[0]!);
+    this.expectAttention();
+    return this.u64(this.callSlow(this.parts.cold.portIn, true, this.wrap(port), this.i32(bytes))[0]!);
   }
 
   portOut(port: Expr, bytes: Bytes, value: Expr): void {
-    this.callSlow(this.parts.cold.portOut, this.wrap(port), this.i32(bytes), this.wrap(value));
+    this.expectAttention();
+    this.callSlow(this.parts.cold.portOut, true, this.wrap(port), this.i32(bytes), this.wrap(value));
   }
 
   helper(name: string, ...operands: Operand[]): Expr {

@@ -3,7 +3,7 @@ import { LOCAL_GET } from "../../emit/opcodes.ts";
 import { X86 } from "../isa/x86.ts";
 
 /** A stretch of code that runs as a whole or not at all; what was evaluated in it stays valid until it ends. */
-export interface Region {
+export interface Extent {
   open: boolean;
 }
 
@@ -15,7 +15,7 @@ export class LateValue extends Expr {
   readonly value: Expr;
   /** Where it was evaluated last, if anywhere. */
   local = -1;
-  region: Region | undefined;
+  extent: Extent | undefined;
 
   constructor(value: Expr) {
     super(value.type, LATE);
@@ -31,7 +31,7 @@ export class LateValue extends Expr {
  * instruction that made them.
  */
 export abstract class LazyValues extends X86 {
-  protected region: Region = { open: true };
+  protected extent: Extent = { open: true };
   /** The code just written never reaches what follows. */
   protected terminated = false;
   /** Locals that definitions assign more than once: what mentions them must be evaluated in place. */
@@ -59,7 +59,7 @@ export abstract class LazyValues extends X86 {
   /** The value in a local that nobody assigns again (or a constant), evaluated by now. */
   protected settle(value: Expr): Expr {
     if (value instanceof LateValue) {
-      if (!value.region?.open) {
+      if (!value.extent?.open) {
         this.emit(value.value);
         this.keep(value, 0x21);
       }
@@ -74,7 +74,7 @@ export abstract class LazyValues extends X86 {
       super.emit(value);
       return;
     }
-    if (value.region?.open) {
+    if (value.extent?.open) {
       this.code.byte(LOCAL_GET);
       this.code.u32(value.local);
       return;
@@ -86,7 +86,7 @@ export abstract class LazyValues extends X86 {
   /** The value is on the stack: `op` is local.set or local.tee. */
   private keep(value: LateValue, op: 0x21 | 0x22): void {
     value.local = this.allocate(value.type);
-    value.region = this.region;
+    value.extent = this.extent;
     this.code.byte(op);
     this.code.u32(value.local);
   }
@@ -99,9 +99,9 @@ export abstract class LazyValues extends X86 {
     return index;
   }
 
-  /** A local that `releaseLocals` leaves alone; 0 when the function begins. */
+  /** A local that was never anything else, and never will be; 0 when the function begins. */
   protected permanent(type: ValueType): Variable {
-    return { type, index: super.allocate(type) };
+    return { type, index: this.type.params.length + this.localTypes.push(type) - 1 };
   }
 
   override scope<T>(body: () => T): T {
@@ -129,7 +129,7 @@ export abstract class LazyValues extends X86 {
       if (value instanceof LateValue) {
         if (seen.has(value)) return;
         seen.add(value);
-        if (value.region?.open) needed.add(value.local);
+        if (value.extent?.open) needed.add(value.local);
         else mark(value.value);
         return;
       }
@@ -150,21 +150,21 @@ export abstract class LazyValues extends X86 {
 
   // --- regions --------------------------------------------------------------------------------------------------
 
-  protected inRegion(body: () => void): void {
-    const outer = this.region;
-    this.region = { open: true };
+  protected inExtent(body: () => void): void {
+    const outer = this.extent;
+    this.extent = { open: true };
     body();
-    this.region.open = false;
-    this.region = outer;
+    this.extent.open = false;
+    this.extent = outer;
   }
 
   override block(body: (end: Label) => void): void {
-    super.block((end) => this.inRegion(() => body(end)));
+    super.block((end) => this.inExtent(() => body(end)));
     this.terminated = false;
   }
 
   override loop(body: (start: Label) => void): void {
-    super.loop((start) => this.inRegion(() => body(start)));
+    super.loop((start) => this.inExtent(() => body(start)));
     this.terminated = false;
   }
 

@@ -3,6 +3,7 @@ import {
   type Expr,
   type FunctionRef,
   type FunctionType,
+  type Label,
   type ModuleBuilder,
   type Variable,
 } from "../../emit/index.ts";
@@ -15,14 +16,20 @@ import { CPU, DS, FS, PX, SEG, SS, VECTOR } from "../state.ts";
 import type { ColdPaths } from "./cold-paths.ts";
 import { RegisterCache } from "./register-cache.ts";
 
-/** What compiled code takes for granted; a block tests it when it is entered. */
+/** Thrown by words that compiled code has no answer to: the block ends before the instruction. */
+export class UnsupportedInstruction extends Error {}
+
+/** What compiled code takes for granted: who runs it has to know that it is so. */
 export interface CodeContext {
   readonly mode64: boolean;
+  /** Long mode: registers have 64 bits, in compatibility mode too. */
+  readonly long: boolean;
   /** See CPU.initialPrefixes. */
   readonly initialPrefixes: number;
-  /** Legacy modes: see CPU.stackMask and CPU.flatSegments. */
+  /** Legacy modes: see CPU.stackMask and CPU.flatSegments; the limit of CS. */
   readonly stackMask: bigint;
   readonly flatSegments: number;
+  readonly csLimit: bigint;
 }
 
 /** The module that blocks are compiled into, and what they call. */
@@ -30,6 +37,8 @@ export interface CompiledModule {
   readonly module: ModuleBuilder;
   readonly imports: CpuImports;
   readonly softfloat: ReadonlyMap<string, FunctionRef>;
+  /** See `bulkFunction`. */
+  readonly bulk: FunctionRef;
   readonly cold: ColdPaths;
   /** See Helpers.segment of the interpreter. */
   readonly segment: FunctionRef;
@@ -45,6 +54,8 @@ export interface Place {
   readonly host: number;
   /** Instructions of the block behind it. */
   readonly remaining: number;
+  /** Budget that must be left after it, so that the region may go on until it looks at its budget again. */
+  readonly need: number;
 }
 
 const [RBX, RBP, RSP, RSI, RDI] = [3, 5, 4, 6, 7];
@@ -65,10 +76,16 @@ export abstract class MemoryAccess extends RegisterCache {
   readonly mode64: boolean;
   readonly context: CodeContext;
   protected readonly parts: CompiledModule;
-  /** i32: a slow path asked to leave the block after this instruction. */
+  /** i32: a slow path asked to leave the region after this instruction. */
   protected readonly attention: Variable;
   /** Whether a slow path of the current instruction can ask for that. */
   protected mayInterrupt = false;
+  /** i32: the budget, less what the rest of the block takes. */
+  protected readonly budget: Variable;
+  /** i32: see CPU.tlbBase. */
+  protected readonly tlbBase: Variable;
+  /** Where an abandoned instruction goes, with everything at home. */
+  protected abandoned!: Label;
   protected place!: Place;
   private operand: Address | undefined;
 
@@ -78,6 +95,9 @@ export abstract class MemoryAccess extends RegisterCache {
     this.context = context;
     this.mode64 = context.mode64;
     this.attention = this.permanent("i32");
+    this.budget = this.permanent("i32");
+    this.tlbBase = this.permanent("i32");
+    this.homesLow32 = !context.mode64 && !context.long;
   }
 
   protected beginInstruction(place: Place): void {
@@ -190,39 +210,70 @@ export abstract class MemoryAccess extends RegisterCache {
     if (!this.mode64) return { offset: this.let(offset), segment: this.i32(segment) };
     // Only FS and GS have a base.
     const based = override >= FS ? this.add(offset, this.segmentBase(override)) : offset;
-    return { offset: this.let(based), segment: this.i32(segment), linear: true };
+    // The base is in the offset: for those who add a segment's own, it is one without.
+    return { offset: this.let(based), segment: this.i32(defaultSegment), linear: true };
   }
 
   private segmentBase(segment: number): Expr {
     return this.constantField("i64", CPU.segments + segment * SEG.size + SEG.base);
   }
 
-  // --- leaving --------------------------------------------------------------------------------------------------
+  // --- leaving ----------------------------------------------------------------------------------------------------
 
-  private where(): [Expr, Expr, Expr] {
-    const { host, rip, remaining } = this.place;
-    return [this.i32(host), this.i64(rip), this.i32(remaining)];
+  private get hostPc(): Expr {
+    return this.i32(this.place.host);
+  }
+
+  /** The budget as the interpreter would show it in this instruction. */
+  protected budgetNow(): Expr {
+    return this.add(this.get(this.budget), this.place.remaining);
+  }
+
+  private leaveAbandoned(): void {
+    this.goHome(true);
+    this.br(this.abandoned);
   }
 
   abandon(): void {
-    this.spill(true);
-    this.return(this.call(this.parts.cold.abandon, this.cpu, ...this.where()));
+    this.noteAbandon();
+    this.callMulti(this.parts.cold.abandon, this.cpu, this.hostPc, this.budgetNow());
+    this.leaveAbandoned();
   }
 
   fault(vector: number, errorCode = -1): void {
-    this.spill(true);
-    this.return(this.call(this.parts.cold.raise, this.cpu, vector, errorCode, ...this.where()));
+    this.noteAbandon();
+    this.callMulti(this.parts.cold.raise, this.cpu, vector, errorCode, this.hostPc, this.budgetNow());
+    this.leaveAbandoned();
   }
 
-  /** Calls a slow path; the instruction may end there. The results before `attention`; the last of them says `ok`. */
-  protected callSlow(target: FunctionRef, ...operands: Expr[]): Expr[] {
-    this.spill(true);
-    const results = this.callMulti(target, this.cpu, ...operands, ...this.where());
-    const attention = results.pop()!;
-    this.set(this.attention, this.or(this.get(this.attention), attention));
-    this.if(this.eqz(results.at(-1)!), () => this.return(this.i32(0)), undefined, false);
-    this.mayInterrupt = true;
+  /**
+   * Calls a slow path; the instruction may end there. The results before the budget; the last of them says `ok`.
+   * `attention`: whether it may want the region to be left after this instruction.
+   */
+  protected callSlow(target: FunctionRef, attention: boolean, ...operands: Expr[]): Expr[] {
+    this.noteAbandon();
+    const { remaining, need } = this.place;
+    const results = this.callMulti(
+      target,
+      this.cpu,
+      ...operands,
+      this.hostPc,
+      this.budgetNow(),
+      this.i32(remaining + need),
+    );
+    const left = results.pop()!;
+    this.if(this.eqz(results.at(-1)!), () => this.leaveAbandoned(), undefined, false);
+    this.set(this.budget, this.sub(left, remaining));
+    if (attention) {
+      if (!this.mayInterrupt) throw new Error("Portico bug: attention is for instructions that look at it");
+      this.set(this.attention, this.or(this.get(this.attention), this.ltS(left, remaining + need)));
+    }
     return results;
+  }
+
+  /** The instruction looks at `attention` at its end. (Once set, it is never cleared: the region is left.) */
+  protected expectAttention(): void {
+    this.mayInterrupt = true;
   }
 
   // --- memory ---------------------------------------------------------------------------------------------------
@@ -241,7 +292,7 @@ export abstract class MemoryAccess extends RegisterCache {
   }
 
   private entry(linear: Expr): Expr {
-    return tlbEntry(this, this.cpu, linear, this.constantField("i32", CPU.tlbBase));
+    return tlbEntry(this, this.cpu, linear, this.get(this.tlbBase));
   }
 
   private hostOf(kind: "read" | "modify", linear: Expr, bytes: number): Expr {
@@ -251,7 +302,7 @@ export abstract class MemoryAccess extends RegisterCache {
       "i32",
       tlbHit(this, entry, tag, linear, bytes),
       () => hostAddress(this, entry, linear),
-      () => this.callSlow(this.parts.cold[kind], linear, this.i32(bytes))[0]!,
+      () => this.callSlow(this.parts.cold[kind], false, linear, this.i32(bytes))[0]!,
       true,
     );
   }
@@ -293,7 +344,7 @@ export abstract class MemoryAccess extends RegisterCache {
       () => this.storeAt(hostAddress(this, entry, linear), 0, bytes, settled),
       () => {
         this.storeAt(this.cpu, CPU.scratch, bytes, settled);
-        this.callSlow(this.parts.cold.write, linear, this.i32(bytes));
+        this.callSlow(this.parts.cold.write, false, linear, this.i32(bytes));
       },
       true,
     );
@@ -308,11 +359,12 @@ export abstract class MemoryAccess extends RegisterCache {
   }
 
   modifyMemory(address: Address, bytes: Bytes, change: (old: Expr) => Expr): void {
+    this.expectAttention();
     const host = this.hostOf("modify", this.linear(address, bytes, true), bytes);
     this.store(bytes, host, change(this.load("i64", bytes, host)));
     this.if(
       this.eq(host, this.fieldAddress(CPU.scratch)),
-      () => this.callSlow(this.parts.cold.commit),
+      () => this.callSlow(this.parts.cold.commit, true),
       undefined,
       false,
     );
@@ -323,7 +375,7 @@ export abstract class MemoryAccess extends RegisterCache {
     this.if(
       tlbHit(this, this.entry(linear), TLB_ENTRY.writeTag, linear, bytes),
       () => {},
-      () => this.callSlow(this.parts.cold.prove, linear, this.i32(bytes)),
+      () => this.callSlow(this.parts.cold.prove, false, linear, this.i32(bytes)),
       true,
     );
   }

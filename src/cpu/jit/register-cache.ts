@@ -42,7 +42,14 @@ interface PinnedState {
   readonly faultFlags: FlagState | undefined;
 }
 
-const IN_MEMORY: FlagState = {
+/** What a definition was seen to do with state that it found. */
+export interface Uses {
+  flagsRead: boolean;
+  abandons: boolean;
+  readonly flagsWritten: boolean;
+}
+
+const AT_HOME: FlagState = {
   result: undefined,
   carry: undefined,
   dirty: false,
@@ -53,14 +60,32 @@ const IN_MEMORY: FlagState = {
 };
 
 /**
- * General registers and flags as values, renamed at each write: a register is loaded on its first use and stored when
- * the code leaves. Writes under a condition are merged behind it.
+ * General registers and flags as values, renamed at each write. Between blocks they are at home: in a local of their own
+ * each, loaded when the region is entered and stored when it is left; within a block a home keeps the value that it had
+ * when the block began. Writes under a condition are merged behind it.
  */
 export abstract class RegisterCache extends LazyValues {
   private gprs: (RegisterValue | undefined)[] = new Array<undefined>(16).fill(undefined);
-  private flags: FlagState = IN_MEMORY;
+  private flags: FlagState = AT_HOME;
   private pinned: PinnedState | undefined;
-  private readonly constants = new Map<number, { expr: Expr; region: { open: boolean } }>();
+  private readonly constants = new Map<number, { expr: Expr; extent: { open: boolean } }>();
+  private readonly homes = new Map<number, Variable>();
+  /** Registers and flags that some block has brought home. */
+  private readonly written = new Set<number>();
+  /** Bits 63 to 32 of registers are zero (outside long mode). */
+  protected homesLow32 = false;
+  private readonly seen = { flagsRead: false, abandons: false };
+
+  get uses(): Uses {
+    return { ...this.seen, flagsWritten: this.flags.dirty };
+  }
+
+  protected noteAbandon(): void {
+    this.seen.abandons = true;
+  }
+
+  /** How many conditions the code being written stands under. */
+  protected conditions = 0;
 
   get cpu(): Expr {
     return this.param(0);
@@ -70,12 +95,30 @@ export abstract class RegisterCache extends LazyValues {
     return this.load(type, type === "i32" ? 4 : 8, this.cpu, offset);
   }
 
+  private home(key: number): Expr {
+    let variable = this.homes.get(key);
+    if (variable === undefined) {
+      variable = this.permanent(key === FLAGS_CARRY ? "i32" : "i64");
+      this.homes.set(key, variable);
+    }
+    return this.get(variable);
+  }
+
+  /** Everything is at home, and nothing else is known. */
+  protected beginBlock(): void {
+    this.gprs = new Array<undefined>(16).fill(undefined);
+    this.flags = AT_HOME;
+    this.constants.clear();
+    this.terminated = false;
+    this.releaseLocals([]);
+  }
+
   /** A field that nothing in a block changes. */
   protected constantField(type: "i32" | "i64", offset: number): Expr {
     const known = this.constants.get(offset);
-    if (known?.region.open) return known.expr;
+    if (known?.extent.open) return known.expr;
     const expr = this.field(type, offset);
-    this.constants.set(offset, { expr, region: this.region });
+    this.constants.set(offset, { expr, extent: this.extent });
     return expr;
   }
 
@@ -86,7 +129,7 @@ export abstract class RegisterCache extends LazyValues {
     if (variable) return { expr: this.snapshot(variable), dirty: true, low32: false };
     let value = this.gprs[register];
     if (value === undefined) {
-      value = { expr: this.field("i64", CPU.gpr + register * 8), dirty: false, low32: false };
+      value = { expr: this.home(register), dirty: false, low32: this.homesLow32 };
       this.gprs[register] = value;
     }
     return value;
@@ -149,16 +192,17 @@ export abstract class RegisterCache extends LazyValues {
   flagsResult(): Expr {
     if (this.pinned) return this.snapshot(this.pinned.result);
     this.resolve(this.flags);
-    // A copy: a load under a condition is forgotten behind it.
-    if (this.flags.result === undefined) this.flags = { ...this.flags, result: this.field("i64", CPU.flagsResult) };
-    return this.flags.result!;
+    if (this.flags.result !== undefined) return this.flags.result;
+    this.seen.flagsRead = true;
+    return this.home(FLAGS_RESULT);
   }
 
   flagsCarry(): Expr {
     if (this.pinned) return this.snapshot(this.pinned.carry);
     this.resolve(this.flags);
-    if (this.flags.carry === undefined) this.flags = { ...this.flags, carry: this.field("i32", CPU.flagsCarry) };
-    return this.flags.carry!;
+    if (this.flags.carry !== undefined) return this.flags.carry;
+    this.seen.flagsRead = true;
+    return this.home(FLAGS_CARRY);
   }
 
   setFlags(result: Expr, carry: Expr): void {
@@ -167,12 +211,12 @@ export abstract class RegisterCache extends LazyValues {
       this.set(this.pinned.carry, carry);
       return;
     }
-    this.flags = { ...IN_MEMORY, result: this.let(result), carry: this.let(carry), dirty: true };
+    this.flags = { ...AT_HOME, result: this.let(result), carry: this.let(carry), dirty: true };
   }
 
   private defer(source: FlagSource, make: () => void): void {
     if (this.pinned) make();
-    else this.flags = { ...IN_MEMORY, dirty: true, make, source, width: this.width };
+    else this.flags = { ...AT_HOME, dirty: true, make, source, width: this.width };
   }
 
   override flagsAdd(a: Expr, b: Expr, sum: Expr): void {
@@ -194,8 +238,7 @@ export abstract class RegisterCache extends LazyValues {
   }
 
   override flagsKeepCarry(compute: () => void): void {
-    // The carry that stays must not be looked for in memory later: a cold path may have stored newer flags there.
-    if (!this.flags.dirty && this.flags.carry === undefined) this.flagsCarry();
+    this.seen.flagsRead ||= !this.flags.dirty;
     const previous = this.flags;
     compute();
     const fresh = this.flags;
@@ -259,11 +302,13 @@ export abstract class RegisterCache extends LazyValues {
     const merged = new Map<number, Variable>();
     let everTerminated = true;
     const branch = (body: () => void) => () =>
-      this.inRegion(() => {
+      this.inExtent(() => {
         this.gprs = before.gprs.slice();
         this.flags = before.flags;
         this.terminated = false;
+        this.conditions++;
         body();
+        this.conditions--;
         if (!this.terminated) this.leaveBranch(before, merged);
         everTerminated &&= this.terminated;
       });
@@ -303,10 +348,10 @@ export abstract class RegisterCache extends LazyValues {
     }
     this.moveCode(end, at);
     for (const [key, variable] of merged) {
-      if (key < FLAGS_RESULT) this.gprs[key] = { expr: this.get(variable), dirty: true, low32: false };
+      if (key < FLAGS_RESULT) this.gprs[key] = { expr: this.get(variable), dirty: true, low32: this.homesLow32 };
     }
     const [result, carry] = [merged.get(FLAGS_RESULT), merged.get(FLAGS_CARRY)];
-    if (result && carry) this.flags = { ...IN_MEMORY, result: this.get(result), carry: this.get(carry), dirty: true };
+    if (result && carry) this.flags = { ...AT_HOME, result: this.get(result), carry: this.get(carry), dirty: true };
   }
 
   /** Moves what was written from `from` on to the earlier place `to`. */
@@ -334,7 +379,7 @@ export abstract class RegisterCache extends LazyValues {
       this.gprs[register] = { expr: this.freeze(variable), dirty: true, low32: false };
     }
     this.flags = {
-      ...IN_MEMORY,
+      ...AT_HOME,
       result: this.freeze(result),
       carry: this.freeze(carry),
       dirty: dirty || keepFaultFlags,
@@ -343,28 +388,65 @@ export abstract class RegisterCache extends LazyValues {
 
   // --- leaving ----------------------------------------------------------------------------------------------------
 
-  /** Stores what the vCPU block does not have yet. `unfinished`: the instruction may be abandoned. */
-  protected spill(unfinished: boolean): void {
+  /**
+   * Brings home what is not there yet, all at once: values may be made of what homes hold. `unfinished`: the instruction
+   * is abandoned. `more` goes along. The code that follows must leave the block.
+   */
+  protected goHome(unfinished: boolean, flagsNeeded = true, more: readonly (readonly [Variable, Expr])[] = []): void {
     const { pinned } = this;
-    const flags = pinned ? (unfinished && pinned.faultFlags) || undefined : this.flags;
-    this.gprs = this.gprs.map((value, register) => {
+    const moves: (readonly [Variable, Expr])[] = [...more];
+    const move = (key: number, value: Expr) => {
+      this.home(key);
+      this.written.add(key);
+      moves.push([this.homes.get(key)!, value]);
+    };
+    for (let register = 0; register < 16; register++) {
       const variable = pinned?.gprs.get(register);
-      if (variable) this.setField("i64", CPU.gpr + register * 8, this.get(variable));
-      else if (value?.dirty) {
-        this.setField("i64", CPU.gpr + register * 8, value.expr);
-        return { ...value, dirty: false };
-      }
-      return value;
-    });
-    if (flags?.dirty) {
-      this.resolve(flags);
-      this.setField("i64", CPU.flagsResult, flags.result!);
-      this.setField("i32", CPU.flagsCarry, flags.carry!);
-      if (flags === this.flags) this.flags = { ...flags, dirty: false };
-    } else if (pinned && flags === undefined) {
-      this.setField("i64", CPU.flagsResult, this.get(pinned.result));
-      this.setField("i32", CPU.flagsCarry, this.get(pinned.carry));
+      const value = this.gprs[register];
+      if (variable) move(register, this.get(variable));
+      else if (value?.dirty) move(register, value.expr);
     }
+    const flags = pinned ? (unfinished && pinned.faultFlags) || undefined : this.flags;
+    if (flagsNeeded && flags?.dirty) {
+      this.resolve(flags);
+      move(FLAGS_RESULT, flags.result!);
+      move(FLAGS_CARRY, flags.carry!);
+    } else if (pinned && flags === undefined) {
+      move(FLAGS_RESULT, this.get(pinned.result));
+      move(FLAGS_CARRY, this.get(pinned.carry));
+    }
+    for (const [variable, value] of moves) this.emit(this.of(variable.type, value));
+    for (const [variable] of moves.toReversed()) {
+      this.code.byte(LOCAL_SET);
+      this.code.u32(variable.index);
+    }
+  }
+
+  private offsetOf(key: number): number {
+    return key === FLAGS_RESULT ? CPU.flagsResult : key === FLAGS_CARRY ? CPU.flagsCarry : CPU.gpr + key * 8;
+  }
+
+  /** Stores in the vCPU block what any block has brought home. For the end of the function, when all of it is known. */
+  protected storeHomes(): void {
+    for (const key of this.written) {
+      this.setField(key === FLAGS_CARRY ? "i32" : "i64", this.offsetOf(key), this.home(key));
+    }
+  }
+
+  /** Puts code that fills the homes (and then what `more` writes) in front of everything else. */
+  protected prologue(more: () => void): void {
+    const end = this.code.length;
+    for (const [key, variable] of this.homes) {
+      this.emit(this.cpu);
+      const low = this.homesLow32 && key < FLAGS_RESULT;
+      this.code.byte(key === FLAGS_CARRY ? I32_LOAD : low ? I64_LOAD32_U : I64_LOAD);
+      this.code.u32(key === FLAGS_CARRY || low ? 2 : 3);
+      this.code.u32(this.offsetOf(key));
+      this.code.byte(LOCAL_SET);
+      this.code.u32(variable.index);
+    }
+    more();
+    this.moveCode(end, 0);
   }
 
   /** Between instructions: what later ones may still read. */
@@ -380,7 +462,7 @@ export abstract class RegisterCache extends LazyValues {
       addFlags(state.carryFrom);
     };
     addFlags(this.flags);
-    for (const { expr, region } of this.constants.values()) if (region.open) roots.push(expr);
+    for (const { expr, extent } of this.constants.values()) if (extent.open) roots.push(expr);
     this.releaseLocals(roots);
   }
 
@@ -392,6 +474,11 @@ export abstract class RegisterCache extends LazyValues {
     return this.add(this.cpu, offset);
   }
 }
+
+const LOCAL_SET = 0x21;
+const I32_LOAD = 0x28;
+const I64_LOAD = 0x29;
+const I64_LOAD32_U = 0x35;
 
 /** Keys of the flag words beside register numbers. */
 const FLAGS_RESULT = 16;

@@ -118,7 +118,11 @@ export class Mmu {
     cpu.setU32(CPU.tlbBase, user ? this.user.base : this.supervisor.base);
   }
 
+  /** Set by the engine: translations of code may have changed. */
+  onFlush: () => void = () => {};
+
   flushAll(): void {
+    this.onFlush();
     this.supervisor.flush(false);
     this.user.flush(false);
     this.cpu.setU32(CPU.windowLength, 0);
@@ -126,11 +130,13 @@ export class Mmu {
 
   /** CR3 load: global translations stay. */
   flushNonGlobal(): void {
+    this.onFlush();
     this.supervisor.flush(this.paging.global);
     this.user.flush(this.paging.global);
   }
 
   invalidatePage(linear: number): void {
+    this.onFlush();
     this.supervisor.invalidate(linear >>> 0);
     this.user.invalidate(linear >>> 0);
   }
@@ -224,12 +230,31 @@ export class Mmu {
       return false;
     }
     if (begins && this.canonical(linear + bytes - 1)) return true;
-    this.nonCanonical(this.usesStackSegment(linear));
+    // Which of the two faults it is depends on registers that compiled code has not stored.
+    if (this.cpu.u32(CPU.compiled) !== 0) this.cpu.setU32(CPU.stop, STOP.redo);
+    else this.nonCanonical(this.usesStackSegment(linear));
     return false;
   }
 
   /** Set by the engine: whether the current instruction addresses this access through the stack segment. */
   usesStackSegment: (linear: number) => boolean = () => false;
+  /** Set by the engine: bytes of a page that holds compiled code are about to change. True: some of it was dropped. */
+  onCodeWrite: (physical: number, bytes: number) => boolean = () => false;
+
+  /** Compiled code was dropped; true: it may be the code that does this, and the interpreter has to do it instead. */
+  private changesCode(physical: number, bytes: number): boolean {
+    if (physical >= this.memory.ramBytes || (this.memory.pageFlags[physical >>> 12]! & PAGE_FLAG.code) === 0)
+      return false;
+    if (!this.onCodeWrite(physical, bytes) || this.cpu.u32(CPU.compiled) === 0) return false;
+    this.cpu.setU32(CPU.stop, STOP.redo);
+    return true;
+  }
+
+  /** Drops translations that lead straight to a guest-physical page. */
+  invalidatePhysical(physical: number): void {
+    this.supervisor.invalidatePhysical(physical);
+    this.user.invalidatePhysical(physical);
+  }
 
   /** Canonical form, alignment and data breakpoints of an access. False: a fault is recorded. */
   private admit(linear: number, bytes: number, write: boolean): boolean {
@@ -308,10 +333,12 @@ export class Mmu {
     const physical = this.translateForWrite(linear, access);
     if (physical < 0) return 0;
     const firstEntry = this.hostEntry;
+    if (this.changesCode(physical, first)) return 0;
     if (first === bytes) return this.writePart(physical, firstEntry, 0, bytes) ? 1 : 0;
     const second = this.translateForWrite(this.next(linear), access);
     if (second < 0) return 0;
     const secondEntry = this.hostEntry;
+    if (this.changesCode(second, bytes - first)) return 0;
     // A device may wait, and then all of this happens again: memory is written when nothing can wait any more.
     if (firstEntry !== 0 && secondEntry === 0) {
       if (!this.writePart(second, secondEntry, first, bytes - first)) return 0;
@@ -356,15 +383,22 @@ export class Mmu {
     const physical = this.translateForWrite(linear, access);
     if (physical < 0) return 0;
     const firstEntry = this.hostEntry;
+    if (this.changesCode(physical, first)) return 0;
     let second = 0;
     let secondEntry = 0;
     if (first < bytes) {
       second = this.translateForWrite(this.next(linear), access);
       if (second < 0) return 0;
       secondEntry = this.hostEntry;
+      if (this.changesCode(second, bytes - first)) return 0;
     } else if (firstEntry & PAGE_ENTRY.writable) return this.hostAt(physical);
     if (!this.readPart(physical, firstEntry, 0, first)) return 0;
     if (first < bytes && !this.readPart(second, secondEntry, first, bytes - first)) return 0;
+    return this.beginModify(linear, bytes);
+  }
+
+  /** The scratch slot holds the old value; `commitModify` is to write it back. */
+  beginModify(linear: number, bytes: number): number {
     this.cpu.setNumber(CPU.modifyLinear, linear);
     this.cpu.setU32(CPU.modifySize, bytes);
     return this.cpu.base + CPU.scratch;

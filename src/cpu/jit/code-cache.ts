@@ -1,0 +1,391 @@
+import type { GuestMemory } from "../../memory/guest-memory.ts";
+import {
+  JUMP_CACHE_BASE,
+  JUMP_CACHE_ENTRIES,
+  JUMP_CACHE_ENTRY_SIZE,
+  PAGE_FLAG,
+  PAGE_SHIFT,
+  PAGE_SIZE,
+} from "../../memory/layout.ts";
+import { CPU } from "../state.ts";
+import type { VcpuState } from "../vcpu-state.ts";
+import { contextValues, dispatcherModule, hotEntry, JUMP_CACHE, jumpCacheIndex } from "./dispatcher.ts";
+import { codeContext, type Region } from "./region.ts";
+import type { RegionCompiler } from "./region-compiler.ts";
+
+/** What the compiler is told about when to work, and how much of it to keep. */
+export interface CodeCacheOptions {
+  /** How often a place is reached before it is compiled. 0: at the first time, without waiting for others. */
+  readonly threshold: number;
+  /** Instructions in the cache, at most: then everything goes. */
+  readonly capacity?: number;
+}
+
+/** Guest instructions in compiled code: about 40 bytes of machine code each. */
+const CAPACITY = 400_000;
+/** Regions in one module: a module of its own costs each region more than its compilation. */
+const BATCH = 16;
+/** Times that code of a page changed before it is compiled less eagerly, and how much less each time. */
+const PATIENCE = 4;
+const MAX_DELAY_SHIFT = 16;
+/** Never matches: contexts begin at 2. */
+const NO_CONTEXT = 0;
+/** Stores beside compiled code that a page may see before its code is given up. */
+const NEAR_MISSES_MAX = 2000;
+const NEVER = 0x7fff_ffff;
+
+interface Compiled {
+  readonly rip: bigint;
+  readonly ripLow: number;
+  readonly context: number;
+  readonly host: number;
+  readonly page: number;
+  /** Host addresses of its first byte and behind its last. */
+  readonly from: number;
+  readonly to: number;
+  readonly slot: number;
+  readonly instructions: number;
+}
+
+interface CodePage {
+  readonly regions: Set<Compiled>;
+  /** Times that a store hit compiled code, or too many came near it. */
+  changes: number;
+  nearMisses: number;
+}
+
+interface Waiting {
+  readonly region: Region;
+  readonly context: number;
+}
+
+export interface CodeStatistics {
+  regions: number;
+  instructions: number;
+  modules: number;
+  invalidations: number;
+  flushes: number;
+}
+
+/** Compiled regions of one vCPU: found by where their code lies, dropped when it changes. */
+export class CodeCache {
+  readonly statistics: CodeStatistics = { regions: 0, instructions: 0, modules: 0, invalidations: 0, flushes: 0 };
+  /** The dispatcher's loop, see `dispatcherModule`. */
+  readonly run: (cpu: number) => number;
+  /** Drops ordinary translations for writing to a guest-physical page. */
+  onCodePage: (physical: number) => void = () => {};
+  private readonly state: VcpuState;
+  private readonly memory: GuestMemory;
+  private readonly compiler: () => RegionCompiler;
+  private readonly imports: () => WebAssembly.Imports;
+  private readonly threshold: number;
+  private readonly capacity: number;
+  private readonly table = new WebAssembly.Table({ initial: 256, element: "anyfunc" });
+  private readonly freeSlots: number[] = [];
+  private usedSlots = 0;
+  /** By host address of the entry. */
+  private readonly code = new Map<number, Compiled[]>();
+  /** By host page number. */
+  private readonly pages = new Map<number, CodePage>();
+  private readonly waiting = new Map<string, Waiting>();
+  private readonly contexts = new Map<string, number>();
+  private readonly words: Int32Array;
+
+  constructor(
+    state: VcpuState,
+    memory: GuestMemory,
+    parts: {
+      readonly interpreter: WebAssembly.Exports;
+      /** What compiled modules import; asked for when the first one is. */
+      readonly imports: () => WebAssembly.Imports;
+      readonly compiler: () => RegionCompiler;
+      /** Host address of the code at the instruction pointer, or 0. */
+      readonly fetchCode: () => number;
+      readonly redo: () => void;
+    },
+    options: CodeCacheOptions,
+  ) {
+    this.state = state;
+    this.memory = memory;
+    this.compiler = parts.compiler;
+    this.imports = parts.imports;
+    this.threshold = options.threshold;
+    this.capacity = options.capacity ?? CAPACITY;
+    this.words = new Int32Array(memory.memory.buffer);
+    const dispatcher = new WebAssembly.Instance(new WebAssembly.Module(dispatcherModule()), {
+      env: {
+        memory: memory.memory,
+        code: this.table,
+        newContext: () => this.newContext(),
+        findCode: (_: number, host: number) => this.find(host),
+        fetchCode: parts.fetchCode,
+        redo: parts.redo,
+      },
+      interpreter: parts.interpreter as unknown as WebAssembly.ModuleImports,
+    });
+    this.run = dispatcher.exports.run as (cpu: number) => number;
+    this.reset();
+  }
+
+  /** Forgets everything. */
+  reset(): void {
+    this.clearJumpCache();
+    for (const [page] of this.pages) this.unflag(page);
+    this.pages.clear();
+    this.code.clear();
+    this.waiting.clear();
+    this.freeSlots.length = 0;
+    this.usedSlots = 0;
+    this.statistics.instructions = 0;
+    this.statistics.regions = 0;
+    this.state.setU32(CPU.hotThreshold, this.threshold);
+    this.forgetContext();
+  }
+
+  /** Instructions that the interpreter has retired. (A slice that something cut short counts what was cut off, too.) */
+  get interpreted(): number {
+    return this.state.number(CPU.interpreted);
+  }
+
+  /** After the vCPU block was written from outside. */
+  forgetContext(): void {
+    this.state.setU32(CPU.hotThreshold, this.threshold);
+    this.state.setU32(CPU.codeContext, NO_CONTEXT);
+    // No stack mask is 0: the next look at the context finds it changed.
+    this.state.setNumber(CPU.knownContext, 0);
+  }
+
+  /** Translations of code addresses may have changed. */
+  translationsChanged(): void {
+    this.state.setU32(CPU.codeGeneration, (this.state.u32(CPU.codeGeneration) + 1) >>> 0);
+  }
+
+  private newContext(): void {
+    const { state } = this;
+    const { key, known } = contextValues((type, at) => (type === "i64" ? state.u64(at) : BigInt(state.u32(at))));
+    for (const [type, at, value] of known) {
+      if (type === "i64") state.setU64(at, value);
+      else state.setU32(at, Number(value));
+    }
+    let number = this.contexts.get(key);
+    if (number === undefined) {
+      number = (this.contexts.size + 2) * 2;
+      this.contexts.set(key, number);
+    }
+    state.setU32(CPU.codeContext, number);
+  }
+
+  private get context(): number {
+    const { state } = this;
+    return (state.is64 ? 2 : state.u32(CPU.codeContext)) + (state.cpl === 3 ? 1 : 0);
+  }
+
+  // --- finding ----------------------------------------------------------------------------------------------------
+
+  /** 1 when there is compiled code for the instruction pointer, whose code lies at `host`; it is in the jump cache then. */
+  private find(host: number): number {
+    const { state, context } = this;
+    const rip = state.u64(CPU.rip);
+    const found = this.code.get(host)?.find((one) => one.rip === rip && one.context === context);
+    if (found === undefined) return this.want(host, rip, context);
+    this.enterJumpCache(found);
+    return 1;
+  }
+
+  private enterJumpCache(one: Compiled): void {
+    const { words } = this;
+    const at = (JUMP_CACHE_BASE + jumpCacheIndex(one.ripLow) * JUMP_CACHE_ENTRY_SIZE) >> 2;
+    words[at] = one.ripLow;
+    words[at + 1] = Number(one.rip >> 32n) | 0;
+    words[at + JUMP_CACHE.context / 4] = one.context;
+    words[at + JUMP_CACHE.generation / 4] = this.state.u32(CPU.codeGeneration);
+    words[at + JUMP_CACHE.host / 4] = one.host;
+    words[at + JUMP_CACHE.code / 4] = one.slot;
+  }
+
+  private clearJumpCache(): void {
+    for (let entry = 0; entry < JUMP_CACHE_ENTRIES; entry++) {
+      const at = JUMP_CACHE_BASE + entry * JUMP_CACHE_ENTRY_SIZE + JUMP_CACHE.context;
+      this.words[at >> 2] = NO_CONTEXT;
+    }
+  }
+
+  private countdown(host: number, count: number): void {
+    const at = hotEntry(host) >> 2;
+    this.words[at] = host;
+    this.words[at + 1] = count;
+  }
+
+  /** Compiles the code, now or with others. */
+  private want(host: number, rip: bigint, context: number): number {
+    const key = `${host}/${rip}/${context}`;
+    if (!this.waiting.has(key)) {
+      const changes = this.pages.get(host >> PAGE_SHIFT)?.changes ?? 0;
+      if (changes > PATIENCE && this.mustWait(host, changes)) return 0;
+      const region = this.findRegion(host, rip);
+      if (region === undefined) {
+        this.countdown(host, NEVER);
+        return 0;
+      }
+      this.waiting.set(key, { region, context });
+    }
+    if (this.threshold > 0 && this.waiting.size < BATCH) {
+      this.countdown(host, this.threshold);
+      return 0;
+    }
+    this.compileWaiting();
+    const found = this.code.get(host)?.find((one) => one.rip === rip && one.context === context);
+    if (found === undefined) return 0;
+    this.enterJumpCache(found);
+    return 1;
+  }
+
+  /** Code that changes all the time has to be reached far more often before it is compiled again. */
+  private mustWait(host: number, changes: number): boolean {
+    const page = this.pages.get(host >> PAGE_SHIFT)!;
+    const delay = Math.max(64, this.threshold) * 2 ** Math.min(changes - PATIENCE, MAX_DELAY_SHIFT);
+    page.nearMisses = 0;
+    if (this.delayed.get(host) === changes) {
+      this.delayed.delete(host);
+      return false;
+    }
+    this.delayed.set(host, changes);
+    this.countdown(host, Math.min(NEVER, delay));
+    return true;
+  }
+
+  /** Places that have been told to wait, and after how many changes of their page. */
+  private readonly delayed = new Map<number, number>();
+
+  private findRegion(host: number, rip: bigint): Region | undefined {
+    const { state, memory } = this;
+    const context = codeContext(state);
+    const before = host & (PAGE_SIZE - 1);
+    let after = PAGE_SIZE - before;
+    let start = before;
+    if (!context.mode64) {
+      const offset = Number(BigInt.asUintN(32, rip));
+      after = Math.min(after, Number(context.csLimit) - offset + 1);
+      start = Math.min(start, offset);
+    }
+    const signed = BigInt.asIntN(64, rip);
+    return this.compiler().find({ bytes: memory.bytes, host, before: start, after, rip: signed }, context);
+  }
+
+  /** Compiles what waits. */
+  compileWaiting(): void {
+    if (this.waiting.size === 0) return;
+    const waiting = [...this.waiting.values()];
+    this.waiting.clear();
+    const instructions = waiting.reduce((all, { region }) => all + region.instructions, 0);
+    if (this.statistics.instructions + instructions > this.capacity) {
+      this.statistics.flushes++;
+      this.reset();
+    }
+    const module = new WebAssembly.Module(this.compiler().compile(waiting.map(({ region }) => region)));
+    const { exports } = new WebAssembly.Instance(module, this.imports());
+    this.statistics.modules++;
+    waiting.forEach(({ region, context }, index) => {
+      this.add(region, context, exports[`r${index}`] as CallableFunction);
+    });
+  }
+
+  private add(region: Region, context: number, run: CallableFunction): void {
+    const slot = this.freeSlots.pop() ?? this.newSlot();
+    this.table.set(slot, run);
+    const { host } = region;
+    const rip = BigInt.asUintN(64, region.rip);
+    const one: Compiled = {
+      rip,
+      ripLow: Number(BigInt.asUintN(32, rip)),
+      context,
+      host,
+      page: host >> PAGE_SHIFT,
+      from: host + region.from,
+      to: host + region.to,
+      slot,
+      instructions: region.instructions,
+    };
+    const here = this.code.get(host);
+    if (here) here.push(one);
+    else this.code.set(host, [one]);
+    let page = this.pages.get(one.page);
+    if (page === undefined) {
+      page = { regions: new Set(), changes: 0, nearMisses: 0 };
+      this.pages.set(one.page, page);
+    }
+    if (page.regions.size === 0) this.flag(one.page);
+    page.regions.add(one);
+    this.statistics.regions++;
+    this.statistics.instructions += region.instructions;
+    this.countdown(host, 0);
+  }
+
+  private newSlot(): number {
+    if (this.usedSlots === this.table.length) this.table.grow(this.table.length);
+    return this.usedSlots++;
+  }
+
+  // --- changes of code --------------------------------------------------------------------------------------------
+
+  /** Guest-physical page of a host page of RAM, or -1 (ROM: nobody writes there). */
+  private physicalPage(page: number): number {
+    const { layout } = this.memory;
+    const offset = page * PAGE_SIZE - layout.ram;
+    return offset >= 0 && offset < layout.ramBytes ? offset >> PAGE_SHIFT : -1;
+  }
+
+  private flag(page: number): void {
+    const physical = this.physicalPage(page);
+    if (physical < 0) return;
+    this.memory.pageFlags[physical]! |= PAGE_FLAG.code;
+    this.onCodePage(physical * PAGE_SIZE);
+  }
+
+  private unflag(page: number): void {
+    const physical = this.physicalPage(page);
+    if (physical >= 0) this.memory.pageFlags[physical]! &= ~PAGE_FLAG.code;
+  }
+
+  /** `length` bytes of RAM at a guest-physical address, in one page, change. True: compiled code was dropped. */
+  changed(physical: number, length: number): boolean {
+    const from = this.memory.layout.ram + physical;
+    const number = from >> PAGE_SHIFT;
+    const page = this.pages.get(number);
+    if (page === undefined) return false;
+    let dropped = false;
+    for (const one of page.regions) {
+      if (one.from < from + length && from < one.to) {
+        this.drop(one);
+        dropped = true;
+      }
+    }
+    for (const [key, { region }] of this.waiting) {
+      if (region.host >> PAGE_SHIFT === number) this.waiting.delete(key);
+    }
+    if (!dropped && ++page.nearMisses > NEAR_MISSES_MAX) {
+      dropped = page.regions.size > 0;
+      for (const one of page.regions) this.drop(one);
+    }
+    if (dropped) {
+      page.changes++;
+      page.nearMisses = 0;
+      this.statistics.invalidations++;
+      if (page.regions.size === 0) this.unflag(number);
+    }
+    return dropped;
+  }
+
+  private drop(one: Compiled): void {
+    this.pages.get(one.page)!.regions.delete(one);
+    const here = this.code.get(one.host)!.filter((other) => other !== one);
+    if (here.length > 0) this.code.set(one.host, here);
+    else this.code.delete(one.host);
+    const at = (JUMP_CACHE_BASE + jumpCacheIndex(one.ripLow) * JUMP_CACHE_ENTRY_SIZE) >> 2;
+    if (this.words[at + JUMP_CACHE.code / 4] === one.slot) this.words[at + JUMP_CACHE.context / 4] = NO_CONTEXT;
+    // The function may be running: it stays in the table until its place is taken.
+    this.freeSlots.push(one.slot);
+    this.statistics.regions--;
+    this.statistics.instructions -= one.instructions;
+  }
+}

@@ -1,0 +1,61 @@
+import { type FunctionType, ModuleBuilder } from "../../emit/index.ts";
+import { Decoder } from "../decode/decoder.ts";
+import { BULK } from "../interp/bulk.ts";
+import { segmentFunction } from "../interp/helpers.ts";
+import { declareImports } from "../interp/imports.ts";
+import type { Form } from "../isa/define.ts";
+import { defineColdPaths } from "./cold-paths.ts";
+import type { CodeContext, CompiledModule } from "./memory-access.ts";
+import type { Region } from "./region.ts";
+import { RegionBuilder } from "./region-builder.ts";
+import { type CodePlace, REGION_LIMITS, RegionFinder, type RegionLimits } from "./region-finder.ts";
+import { TraitTable } from "./traits.ts";
+
+export interface CompilerOptions {
+  /** Types of the soft-float functions, by name. */
+  readonly softfloat: Readonly<Record<string, FunctionType>>;
+  readonly limits?: RegionLimits;
+}
+
+/** Finds regions and compiles them to WebAssembly, from the definitions that the interpreter is made of. */
+export class RegionCompiler {
+  private readonly softfloat: Readonly<Record<string, FunctionType>>;
+  private readonly finder: RegionFinder;
+
+  constructor(forms: readonly Form[], { softfloat, limits = REGION_LIMITS }: CompilerOptions) {
+    this.softfloat = softfloat;
+    const traits = new TraitTable(forms, softfloat, (helpers) => this.newModule(helpers));
+    this.finder = new RegionFinder(new Decoder(forms), traits, limits);
+  }
+
+  /** The region that begins at a place; undefined when not even its first instruction can be compiled. */
+  find(place: CodePlace, context: CodeContext): Region | undefined {
+    return this.finder.find(place, context);
+  }
+
+  /** A module that exports region i as `r<i>`: (cpu) → REGION. It imports what the interpreter imports. */
+  compile(regions: readonly Region[]): Uint8Array<ArrayBuffer> {
+    const helpers = new Set<string>();
+    for (const { blocks } of regions) {
+      for (const { instructions } of blocks) {
+        for (const { traits } of instructions) for (const name of traits.helpers) helpers.add(name);
+      }
+    }
+    const parts = this.newModule([...helpers]);
+    regions.forEach((region, index) => {
+      const x = RegionBuilder.create(parts, `r${index}`, region.context);
+      x.write(region);
+      parts.module.export(`r${index}`, x);
+    });
+    return parts.module.build();
+  }
+
+  private newModule(helpers: readonly string[]): CompiledModule {
+    const module = new ModuleBuilder();
+    const types = Object.fromEntries(helpers.map((name) => [name, this.softfloat[name]!]));
+    const { cpu: imports, helpers: softfloat } = declareImports(module, types);
+    const bulk = module.importFunction("interpreter", "bulk", BULK);
+    const cold = defineColdPaths(module, imports);
+    return { module, imports, softfloat, bulk, cold, segment: segmentFunction(module) };
+  }
+}

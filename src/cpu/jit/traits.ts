@@ -1,0 +1,86 @@
+import type { FunctionType } from "../../emit/index.ts";
+import type { DecodedInstruction } from "../decode/decoder.ts";
+import { type Form, formWidth } from "../isa/define.ts";
+import { PX } from "../state.ts";
+import type { NewModule } from "./compiled-builder.ts";
+import { type CodeContext, UnsupportedInstruction } from "./memory-access.ts";
+import type { Traits } from "./region.ts";
+import { RegionBuilder } from "./region-builder.ts";
+
+const UNSUPPORTED: Traits = {
+  supported: false,
+  ends: true,
+  continues: false,
+  readsFlags: false,
+  writesFlags: false,
+  mayAbandon: false,
+  repeats: false,
+  helpers: [],
+};
+
+/** What of an immediate a definition may depend on: shift counts, the nesting level of ENTER, a divisor of 0. */
+function decisiveImmediate({ map, opcode, imm, imm2 }: DecodedInstruction): number {
+  const shift = map === 0 ? (opcode & 0xfe) === 0xc0 : map === 1 && (opcode === 0xa4 || opcode === 0xac);
+  if (shift) return Number(imm & 0x3fn);
+  return (imm === 0n ? 64 : 0) + Number(imm2 & 0x1fn);
+}
+
+/** Finds out, once for each form and what its words may depend on. */
+export class TraitTable {
+  private readonly newModule: NewModule;
+  private readonly softfloat: Readonly<Record<string, FunctionType>>;
+  private readonly ids: ReadonlyMap<Form, number>;
+  private readonly known = new Map<number, Traits>();
+
+  constructor(forms: readonly Form[], softfloat: Readonly<Record<string, FunctionType>>, newModule: NewModule) {
+    this.ids = new Map(forms.map((form, id) => [form, id]));
+    this.softfloat = softfloat;
+    this.newModule = newModule;
+  }
+
+  of(decoded: DecodedInstruction, context: CodeContext): Traits {
+    const { form, px, modrm, attribute } = decoded;
+    const memory = modrm >= 0 && modrm < 0xc0;
+    // LOCK where it is not allowed is #UD: nothing that compiled code would see often.
+    if (px & PX.lock && !(form!.lock && memory)) return UNSUPPORTED;
+    const repeated = (px & (PX.rep | PX.repne)) !== 0;
+    // Everything that the words a definition chooses may depend on. A flat segment needs no limit check.
+    const flat = context.flatSegments === 0x3f ? 8 : 0;
+    const shape = attribute + (memory ? 1 : 0) + (context.mode64 ? 2 : 0) + (repeated ? 4 : 0) + flat;
+    const key = (this.ids.get(form!)! * 128 + shape) * 256 + decisiveImmediate(decoded);
+    let traits = this.known.get(key);
+    if (traits === undefined) {
+      traits = this.tryOut(decoded, context, repeated);
+      this.known.set(key, traits);
+    }
+    return traits;
+  }
+
+  private tryOut(decoded: DecodedInstruction, context: CodeContext, repeated: boolean): Traits {
+    const called = new Set<string>();
+    const parts = this.newModule(Object.keys(this.softfloat));
+    const softfloat = new Map(parts.softfloat);
+    softfloat.get = (name) => {
+      called.add(name);
+      return parts.softfloat.get(name);
+    };
+    const x = RegionBuilder.create({ ...parts, softfloat }, "trial", context);
+    const place = { decoded, rip: 0n, next: 0n, host: 0, remaining: 0, need: 0 };
+    try {
+      x.trial(place, formWidth(decoded.form!, decoded.attribute, context.mode64));
+    } catch (thrown) {
+      if (thrown instanceof UnsupportedInstruction) return UNSUPPORTED;
+      throw thrown;
+    }
+    return {
+      supported: true,
+      ends: x.ended,
+      continues: x.reachable,
+      readsFlags: x.uses.flagsRead,
+      writesFlags: x.uses.flagsWritten,
+      mayAbandon: x.uses.abandons,
+      repeats: x.ended && x.reachable && repeated,
+      helpers: [...called],
+    };
+  }
+}

@@ -1,0 +1,55 @@
+/**
+ * What an instruction in compiled code has done by slow paths, so that the interpreter can run it again: accesses are
+ * answered from here, in order, and reach no device twice. Reads of plain memory are not in it: they give the same again.
+ */
+export class AccessLog {
+  /** The interpreter runs an instruction again. */
+  replaying = false;
+  private place = -1;
+  private count = 0;
+  private cursor = 0;
+  private readonly kinds = new Int32Array(64);
+  private readonly linears = new Float64Array(64);
+  private readonly values = new Uint8Array(64 * 16);
+
+  /** `place` tells instructions apart. Full: -1. */
+  record(place: number, kind: number, linear: number, value: Uint8Array): void {
+    if (place !== this.place) {
+      this.place = place;
+      this.count = 0;
+    }
+    if (this.count === this.kinds.length) throw new Error("Portico bug: an instruction of so many accesses");
+    this.kinds[this.count] = kind;
+    this.linears[this.count] = linear;
+    this.values.set(value, this.count * 16);
+    this.count++;
+  }
+
+  replay(): void {
+    this.replaying = this.count > 0;
+    this.cursor = 0;
+  }
+
+  /** The next access, if it is this one: its bytes go to `into`. */
+  answers(kind: number, linear: number, into: Uint8Array): boolean {
+    const at = this.cursor;
+    if (this.kinds[at] !== kind || this.linears[at] !== linear) {
+      this.forget();
+      return false;
+    }
+    into.set(this.values.subarray(at * 16, at * 16 + into.length));
+    this.cursor++;
+    if (this.cursor === this.count) this.forget();
+    return true;
+  }
+
+  forget(): void {
+    this.replaying = false;
+    this.count = 0;
+    this.cursor = 0;
+    this.place = -1;
+  }
+}
+
+/** Kinds of access, to be combined with the number of bytes. */
+export const LOGGED = { read: 0x100, write: 0x200, modify: 0x300, commit: 0x400 } as const;
