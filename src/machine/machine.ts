@@ -3,6 +3,7 @@ import { DeviceSet } from "../device/device-set.ts";
 import { InterruptLines } from "../device/interrupt-lines.ts";
 import { PciBus } from "../device/pci/bus.ts";
 import { RegisterFile } from "../device/registers.ts";
+import type { BlockStorage } from "../device/storage.ts";
 import { TimerQueue } from "../device/timer-queue.ts";
 import type { Board, DeviceClass } from "../device/types.ts";
 import { PorticoError } from "../errors.ts";
@@ -45,6 +46,11 @@ export interface MachineOptions {
   readonly epochNs?: bigint;
   /** fw_cfg files by name. */
   readonly files?: Readonly<Record<string, Uint8Array>>;
+  /**
+   * Up to four IDE disks: primary master and slave, secondary master and slave. Their contents stay the caller's, who
+   * closes them when the machine is disposed. Without any there is no IDE controller.
+   */
+  readonly disks?: readonly BlockStorage[];
 }
 
 export interface MachineEnd {
@@ -102,7 +108,7 @@ export class Machine {
   /** Host input that waits for a slice to end: on the instruction clock it enters only at known instruction counts. */
   private readonly inputs: (() => void)[] = [];
 
-  /** Throws `PorticoError` `MEMORY_SIZE`. */
+  /** Throws `PorticoError` `MEMORY_SIZE` or `DISK_COUNT`. */
   constructor(options: MachineOptions = {}) {
     const { memoryMiB = 256, clock = "host" } = options;
     if (!Number.isInteger(memoryMiB) || memoryMiB < 1 || memoryMiB * MIB > RAM_MAX) {
@@ -156,6 +162,7 @@ export class Machine {
       cpus: [{ pins: this.vcpu }],
       transmit: (byte) => this.transmit(byte),
       debugOutput: (byte) => this.onDebugOutput(byte),
+      disks: options.disks ?? [],
       ...(options.files && { files: options.files }),
     });
     this.timers.onEarlier = (deadline) => this.vcpu.limitBudget(this.clock.instructionsUntil(deadline));
@@ -533,12 +540,15 @@ export class Machine {
   async stateHash(): Promise<string> {
     const { bytes, layout } = this.memory;
     const { memory, cpu, clock, devices } = this.save();
+    // A disk's contents may be large: byte arrays are hashed on their own, the text holds their lengths.
+    const arrays: Uint8Array[] = [];
     const text = new TextEncoder().encode(
-      JSON.stringify([memory.map, memory.a20, devices, clock], (_, value) =>
-        value instanceof Uint8Array ? [...value] : typeof value === "bigint" ? `${value}` : value,
-      ),
+      JSON.stringify([memory.map, memory.a20, devices, clock], (_, value) => {
+        if (value instanceof Uint8Array) return { $bytes: arrays.push(value) && value.length };
+        return typeof value === "bigint" ? `${value}` : value;
+      }),
     );
-    const parts = [text, cpu, memory.extra.contents];
+    const parts = [text, cpu, memory.extra.contents, ...arrays];
     for (let at = layout.ram, end = at + layout.ramBytes; at < end; at += HASH_BLOCK) {
       parts.push(bytes.subarray(at, Math.min(at + HASH_BLOCK, end)));
     }
