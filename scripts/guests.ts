@@ -1,5 +1,6 @@
 /**
- * Fetches the Linux test guests into build/guests: Debian's 6.1 kernels and an initramfs with busybox for each.
+ * Fetches the Linux test guests into build/guests: Debian's 6.1 kernels and an initramfs with busybox for each; for the
+ * cloud kernel also one with the drivers of an IDE disk.
  *
  *   npm run guests               what is missing
  *   npm run guests -- --refresh  the newest packages, whatever is there
@@ -9,10 +10,12 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { type CpioEntry, writeCpio } from "./guests/cpio.ts";
-import { Apt, type DebianPackage, FetchError, fileOfDeb } from "./guests/debian.ts";
+import { Apt, type DebianPackage, debOf, FetchError, fileOfDeb } from "./guests/debian.ts";
+import { type KernelModule, modulesOfDeb } from "./guests/modules.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 const TARGET = join(ROOT, "build", "guests");
+const PACKAGES = join(TARGET, "packages");
 const STAMP = join(TARGET, "packages.json");
 /** Raised when what is fetched changes, so that an older build/guests is not taken for a complete one. */
 const FORMAT = 1;
@@ -43,6 +46,9 @@ const PARTS: readonly Part[] = [
   { architecture: "i386", package: /^busybox-static$/, inside: "./bin/busybox", file: "busybox-i386" },
 ];
 
+/** What makes an IDE disk a block device. */
+const DISK_MODULES = ["ata_piix", "sd_mod"];
+
 interface Stamp {
   format: number;
   packages: DebianPackage[];
@@ -69,7 +75,7 @@ function fetchParts(): Stamp {
     const apt = apts.get(part.architecture)!;
     const found = apt.newest(part.package);
     console.log(`guests: ${found.name} ${found.version} (${found.architecture})`);
-    const deb = apt.download(found, join(TARGET, "packages"));
+    const deb = apt.download(found, PACKAGES);
     writeFileSync(join(TARGET, part.file), fileOfDeb(deb, part.inside));
     return found;
   });
@@ -78,7 +84,8 @@ function fetchParts(): Stamp {
   return stamp;
 }
 
-function initramfs(architecture: string): Uint8Array {
+/** Modules go to /lib/modules, and the order in which insmod takes them to /etc/modules. */
+function initramfs(architecture: string, modules: readonly KernelModule[] = []): Uint8Array {
   const own = (name: string): Uint8Array => readFileSync(join(ROOT, "guests", "linux", name));
   const folders = ["bin", "dev", "proc", "sys", "root", "tmp", "etc"];
   const entries: CpioEntry[] = [
@@ -91,17 +98,28 @@ function initramfs(architecture: string): Uint8Array {
     { kind: "file", path: "etc/functions", content: own("functions") },
     { kind: "file", path: "init", content: own("init"), mode: 0o755 },
   ];
+  if (modules.length > 0) {
+    const order = modules.map(({ name }) => `${name}\n`).join("");
+    entries.push(
+      { kind: "directory", path: "lib" },
+      { kind: "directory", path: "lib/modules" },
+      ...modules.map(({ name, content }): CpioEntry => ({ kind: "file", path: `lib/modules/${name}.ko`, content })),
+      { kind: "file", path: "etc/modules", content: new TextEncoder().encode(order) },
+    );
+  }
   return gzipSync(writeCpio(entries), { level: 9 });
 }
 
 function main(): void {
   mkdirSync(TARGET, { recursive: true });
-  const stamp = process.argv.includes("--refresh") ? undefined : readStamp();
-  if (!stamp) fetchParts();
+  const stamp = (process.argv.includes("--refresh") ? undefined : readStamp()) ?? fetchParts();
   // Packed every time: it takes a moment, and /init may have changed.
   for (const architecture of ARCHITECTURES) {
     writeFileSync(join(TARGET, `initramfs-${architecture}.cpio.gz`), initramfs(architecture));
   }
+  const kernel = stamp.packages.find(({ name }) => name.startsWith("linux-image-") && name.includes("-cloud-"))!;
+  const modules = modulesOfDeb(debOf(kernel, PACKAGES), DISK_MODULES);
+  writeFileSync(join(TARGET, "initramfs-disk-amd64.cpio.gz"), initramfs("amd64", modules));
   console.log(`guests: ready in ${TARGET}`);
 }
 

@@ -97,7 +97,7 @@ export class Apt {
   /** Downloads the package and returns the .deb's path. */
   download(wanted: DebianPackage, folder: string): string {
     mkdirSync(folder, { recursive: true });
-    const file = join(folder, `${wanted.name}_${wanted.version.replace(/:/g, "%3a")}_${wanted.architecture}.deb`);
+    const file = debOf(wanted, folder);
     if (existsSync(file)) return file;
     const specification = `${wanted.name}=${wanted.version}`;
     const result = run("apt-get", [...this.#options, "download", "-q", specification], folder);
@@ -108,6 +108,11 @@ export class Apt {
     }
     return file;
   }
+}
+
+/** Where `download` puts a package. */
+export function debOf({ name, version, architecture }: DebianPackage, folder: string): string {
+  return join(folder, `${name}_${version.replace(/:/g, "%3a")}_${architecture}.deb`);
 }
 
 /** The content of the one file in `deb` that matches the shell pattern, such as `./boot/vmlinuz-*`. */

@@ -35,6 +35,12 @@ function parse(words: readonly string[]): { command: string | undefined; options
           type: "string",
           nargs: 1,
         })
+        .option("disk", {
+          describe:
+            "IDE disk, up to 4 times. FILE: writes are forgotten at the end; FILE,rw: they go to the file; FILE,ro: they fail",
+          type: "string",
+          nargs: 1,
+        })
         .option("serial", {
           describe: "Where COM1 leads: stdio, none or file:NAME [default: stdio]",
           type: "string",

@@ -1,6 +1,7 @@
 /** The options of `portico run`, checked: from what yargs makes of the command line to what a run needs. */
 
 import { PorticoError } from "../errors.ts";
+import type { DiskMode } from "../node/disk-file.ts";
 
 /** An option that cannot be; the message names it, its value and what would be right. */
 export class UsageError extends PorticoError {
@@ -13,6 +14,12 @@ export class UsageError extends PorticoError {
 
 export type SerialTarget = { kind: "stdio" } | { kind: "none" } | { kind: "file"; path: string };
 
+/** A file as a disk: `mode` says what becomes of the guest's writes. */
+export interface DiskOption {
+  readonly path: string;
+  readonly mode: DiskMode;
+}
+
 export interface RunOptions {
   /** Undefined: the guest that comes with the package. */
   readonly image: string | undefined;
@@ -20,6 +27,7 @@ export interface RunOptions {
   readonly append: string;
   readonly memoryMiB: number;
   readonly serial: SerialTarget;
+  readonly disks: readonly DiskOption[];
   /** `path` undefined: a table on standard error. */
   readonly profile: { readonly path: string | undefined } | undefined;
   readonly clock: "host" | "instructions";
@@ -53,6 +61,7 @@ export function checkOptions(raw: RawOptions): RunOptions {
     append: single(raw, "append") ?? "",
     memoryMiB: memory(single(raw, "memory")),
     serial: serial(single(raw, "serial") ?? "stdio"),
+    disks: disks(raw.disk),
     profile: profile === undefined ? undefined : { path: profile === "" ? undefined : profile },
     clock,
     timeoutSeconds: timeout(single(raw, "timeout")),
@@ -87,6 +96,21 @@ function serial(text: string): SerialTarget {
   const path = text.startsWith("file:") ? text.slice("file:".length) : "";
   if (path === "") throw new UsageError(`--serial '${text}' is unknown; it is stdio, none or file:NAME`);
   return { kind: "file", path };
+}
+
+const MAX_DISKS = 4;
+
+function disks(raw: unknown): DiskOption[] {
+  const given = raw === undefined ? [] : [raw].flat().map(String);
+  if (given.length > MAX_DISKS) {
+    throw new UsageError(`--disk is given ${given.length} times; a machine has at most ${MAX_DISKS} disks`);
+  }
+  return given.map((text) => {
+    // Only a mode is cut off: names may have commas.
+    const [, path, mode] = /^(.*),(cow|ro|rw)$/s.exec(text) ?? [text, text, "cow"];
+    if (!path) throw new UsageError(`--disk '${text}' names no file, such as --disk disk.img or --disk disk.img,rw`);
+    return { path, mode: mode as DiskMode };
+  });
 }
 
 function timeout(text: string | undefined): number | undefined {

@@ -1,9 +1,11 @@
 /** `portico run`: files in, a machine, a session, the profile out. */
 
 import { basename, join } from "node:path";
+import type { BlockStorage } from "../device/index.ts";
 import { PorticoError } from "../errors.ts";
 import type { IoStatistics } from "../io/index.ts";
 import { type BootOptions, createMachine, type Machine } from "../machine/machine.ts";
+import { type OpenDisk, openDisk } from "../node/disk-file.ts";
 import { type OutputFile, openOutput, readWhole } from "../node/files.ts";
 import type { RunOptions, SerialTarget } from "./options.ts";
 import { runSession, type SessionSerial } from "./session.ts";
@@ -21,7 +23,25 @@ export async function run(options: RunOptions, packageFolder: string): Promise<n
   const image = readWhole(path, options.image === undefined ? "guest of the package" : "image");
   const initrd = options.initrd === undefined ? undefined : readWhole(options.initrd, "initial RAM disk");
   const report = profileReport(options.profile);
-  const machine = create(options);
+  const disks: OpenDisk[] = [];
+  try {
+    for (const { path, mode } of options.disks) disks.push(openDisk(path, mode));
+    return await runMachine(create(options, disks), options, { path, image, initrd, report });
+  } finally {
+    for (const disk of disks) disk.close();
+  }
+}
+
+interface Prepared {
+  readonly path: string;
+  readonly image: Uint8Array;
+  readonly initrd: Uint8Array | undefined;
+  readonly report: ReturnType<typeof profileReport>;
+}
+
+/** The machine is disposed at the end. */
+async function runMachine(machine: Machine, options: RunOptions, prepared: Prepared): Promise<number> {
+  const { path, image, initrd, report } = prepared;
   try {
     boot(machine, path, { image, initrd, commandLine: options.append, name: basename(path) });
     const serial = openSerial(options.serial);
@@ -35,9 +55,9 @@ export async function run(options: RunOptions, packageFolder: string): Promise<n
   }
 }
 
-function create({ memoryMiB, clock }: RunOptions): Machine {
+function create({ memoryMiB, clock }: RunOptions, disks: readonly BlockStorage[]): Machine {
   try {
-    return createMachine({ memoryMiB, clock });
+    return createMachine({ memoryMiB, clock, disks });
   } catch (error) {
     if (!(error instanceof RangeError)) throw error; // what WebAssembly.Memory throws when the host refuses
     throw new PorticoError("MEMORY_SIZE", `the host does not give ${memoryMiB} MiB of memory; try a smaller --memory`);

@@ -20,5 +20,6 @@ export { PciBus, type PciInterruptWiring } from "./pci/bus.ts";
 export { RawBuilder, type RawSite, raw } from "./raw.ts";
 export { RawCompiler } from "./raw-compiler.ts";
 export { RegisterFile } from "./registers.ts";
+export * from "./storage.ts";
 export { TimerQueue } from "./timer-queue.ts";
 export * from "./types.ts";

@@ -255,5 +255,6 @@ function benchDma(memory: Uint8Array): Dma {
     write32: (address, value) => {
       if (inside(address)) view.setUint32(address, value, true);
     },
+    isMemory: (address, length) => address + length <= memory.length,
   };
 }

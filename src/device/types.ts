@@ -106,6 +106,8 @@ export interface Dma {
   write(address: number, from: Uint8Array): void;
   read32(address: number): number;
   write32(address: number, value: number): void;
+  /** Whether memory answers all of these addresses: on a bus the others end a transfer with an abort. */
+  isMemory(address: number, length: number): boolean;
 }
 
 /** What a device can do to the machine as a whole. Takes effect after the instruction that causes it. */

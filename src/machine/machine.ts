@@ -3,6 +3,7 @@ import { DeviceSet } from "../device/device-set.ts";
 import { InterruptLines } from "../device/interrupt-lines.ts";
 import { PciBus } from "../device/pci/bus.ts";
 import { RegisterFile } from "../device/registers.ts";
+import type { BlockStorage } from "../device/storage.ts";
 import { TimerQueue } from "../device/timer-queue.ts";
 import type { Board, DeviceClass } from "../device/types.ts";
 import { PorticoError } from "../errors.ts";
@@ -47,6 +48,11 @@ export interface MachineOptions {
   readonly files?: Readonly<Record<string, Uint8Array>>;
   /** How guest code is run, see `VcpuOptions`. Default "auto". The guest cannot tell. */
   readonly compile?: "auto" | "always" | "never";
+  /**
+   * Up to four IDE disks: primary master and slave, secondary master and slave. Their contents stay the caller's, who
+   * closes them when the machine is disposed. Without any there is no IDE controller.
+   */
+  readonly disks?: readonly BlockStorage[];
 }
 
 export interface MachineEnd {
@@ -104,7 +110,7 @@ export class Machine {
   /** Host input that waits for a slice to end: on the instruction clock it enters only at known instruction counts. */
   private readonly inputs: (() => void)[] = [];
 
-  /** Throws `PorticoError` `MEMORY_SIZE`. */
+  /** Throws `PorticoError` `MEMORY_SIZE` or `DISK_COUNT`. */
   constructor(options: MachineOptions = {}) {
     const { memoryMiB = 256, clock = "host" } = options;
     if (!Number.isInteger(memoryMiB) || memoryMiB < 1 || memoryMiB * MIB > RAM_MAX) {
@@ -159,6 +165,7 @@ export class Machine {
       cpus: [{ pins: this.vcpu }],
       transmit: (byte) => this.transmit(byte),
       debugOutput: (byte) => this.onDebugOutput(byte),
+      disks: options.disks ?? [],
       ...(options.files && { files: options.files }),
     });
     this.timers.onEarlier = (deadline) => this.vcpu.limitBudget(this.clock.instructionsUntil(deadline));
@@ -536,12 +543,15 @@ export class Machine {
   async stateHash(): Promise<string> {
     const { bytes, layout } = this.memory;
     const { memory, cpu, clock, devices } = this.save();
+    // A disk's contents may be large: byte arrays are hashed on their own, the text holds their lengths.
+    const arrays: Uint8Array[] = [];
     const text = new TextEncoder().encode(
-      JSON.stringify([memory.map, memory.a20, devices, clock], (_, value) =>
-        value instanceof Uint8Array ? [...value] : typeof value === "bigint" ? `${value}` : value,
-      ),
+      JSON.stringify([memory.map, memory.a20, devices, clock], (_, value) => {
+        if (value instanceof Uint8Array) return { $bytes: arrays.push(value) && value.length };
+        return typeof value === "bigint" ? `${value}` : value;
+      }),
     );
-    const parts = [text, cpu, memory.extra.contents];
+    const parts = [text, cpu, memory.extra.contents, ...arrays];
     for (let at = layout.ram, end = at + layout.ramBytes; at < end; at += HASH_BLOCK) {
       parts.push(bytes.subarray(at, Math.min(at + HASH_BLOCK, end)));
     }

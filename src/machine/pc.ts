@@ -2,12 +2,14 @@ import type { DeviceSet } from "../device/device-set.ts";
 import type { InterruptLines } from "../device/interrupt-lines.ts";
 import { assignPciResources } from "../device/pci/assign.ts";
 import type { PciBus } from "../device/pci/bus.ts";
+import type { BlockStorage } from "../device/storage.ts";
 import { type AcpiPm, acpiPm } from "../devices/acpi-pm.ts";
 import { debugConsole } from "../devices/debug-console.ts";
 import { debugExit } from "../devices/debug-exit.ts";
 import { fwCfg } from "../devices/fw-cfg.ts";
 import { hpet } from "../devices/hpet.ts";
 import { type I8042, i8042 } from "../devices/i8042.ts";
+import { piixIde } from "../devices/ide/piix-ide.ts";
 import { ioApic } from "../devices/io-apic.ts";
 import type { LocalApicCpu } from "../devices/local-apic.ts";
 import { type LocalApics, localApics } from "../devices/local-apics.ts";
@@ -30,6 +32,8 @@ export interface PcOptions {
   readonly debugOutput: (byte: number) => void;
   /** fw_cfg files by name. */
   readonly files?: Readonly<Record<string, Uint8Array>>;
+  /** IDE disks; without any there is no controller. */
+  readonly disks: readonly BlockStorage[];
 }
 
 /** The devices of the PC that the machine itself talks to. */
@@ -44,6 +48,15 @@ export interface Pc {
 
 /** Lines to the 8259A pair and the I/O APIC: the ISA interrupts and four for PCI. */
 export const GSI_COUNT = IO_APIC.pins;
+
+/** The IDE controller's place, where PCs with its chipset have it. */
+const IDE = {
+  slot: 1,
+  channels: [
+    { command: PORTS.ide1, control: PORTS.ide1Control, gsi: IRQ.ide1 },
+    { command: PORTS.ide2, control: PORTS.ide2Control, gsi: IRQ.ide2 },
+  ],
+} as const;
 
 /** Creates every device of the PC and wires them to each other. */
 export function buildPc(devices: DeviceSet, lines: InterruptLines, pci: PciBus, options: PcOptions): Pc {
@@ -91,16 +104,19 @@ export function buildPc(devices: DeviceSet, lines: InterruptLines, pci: PciBus, 
   devices.add(debugConsole, { port: PORTS.debugConsole.base, output: options.debugOutput });
   devices.add(debugExit, { port: PORTS.debugExit.base });
   devices.add(fwCfg, { ramBytes: options.ramBytes, cpuCount: options.cpus.length, files: options.files ?? {} });
+  const ide = options.disks.length === 0 ? undefined : devices.add(piixIde, { ...IDE, disks: options.disks });
   return {
     uart,
     keyboard,
     power,
     apics,
-    assignResources: () =>
+    assignResources: () => {
+      ide?.enableChannels();
       assignPciResources(pci, {
         io: { base: 0xc000, end: 0x1_0000 },
         memory: { base: Math.max(options.ramBytes, 0x8000_0000), end: PCI_MEMORY_END },
         interruptLine: (slot, pin) => PCI_INTERRUPTS.picIrqs[PCI_INTERRUPTS.line(slot, pin - 1)]!,
-      }),
+      });
+    },
   };
 }

@@ -52,6 +52,11 @@ export const PORTS = {
   pic2: { base: 0xa0, length: 2 },
   debugConsole: { base: 0xe9, length: 1 },
   debugExit: { base: 0xf4, length: 1 },
+  /** Command and control blocks of the IDE channels, at the addresses of the PC/AT. */
+  ide2: { base: 0x170, length: 8 },
+  ide1: { base: 0x1f0, length: 8 },
+  ide2Control: { base: 0x376, length: 1 },
+  ide1Control: { base: 0x3f6, length: 1 },
   com1: { base: 0x3f8, length: 8 },
   /** ELCR: level or edge for each input of the two 8259As. */
   edgeLevelControl: { base: 0x4d0, length: 2 },
@@ -83,7 +88,7 @@ export const PM = {
 } as const;
 
 /** Inputs of the two 8259As that the ISA devices use. */
-export const IRQ = { timer: 0, keyboard: 1, com1: 4, rtc: 8, sci: PM.sciIrq, mouse: 12 } as const;
+export const IRQ = { timer: 0, keyboard: 1, com1: 4, rtc: 8, sci: PM.sciIrq, mouse: 12, ide1: 14, ide2: 15 } as const;
 
 export const IO_APIC = {
   /** The 82093AA's identification register is 0 after reset; nothing programs it before the guest does. */

@@ -51,6 +51,9 @@ describe("the PC's map below 1 MiB", () => {
     expect(m.overlaps(0x3f_ffff, 1)).toBe(true);
     expect(m.overlaps(0x40_0000, 0x1000_0000)).toBe(false);
     expect(m.overlaps(FOUR_GIB, FOUR_GIB)).toBe(false);
+    expect(m.isMemory(0x9_f000, 0x1000)).toBe(true);
+    expect(m.isMemory(0x3f_f000, 0x1001)).toBe(false);
+    expect(m.isMemory(FOUR_GIB - 2, 4)).toBe(false);
   });
 });
 

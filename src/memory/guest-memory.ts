@@ -128,6 +128,16 @@ export class GuestMemory {
     return false;
   }
 
+  /** True when every byte of the range is RAM or ROM. */
+  isMemory(base: number, length: number): boolean {
+    const end = base + length;
+    if (end > FOUR_GIB) return false;
+    for (let gpa = base - (base % PAGE_SIZE); gpa < end; gpa += PAGE_SIZE) {
+      if (this.pages.entry(gpa) === 0) return false;
+    }
+    return true;
+  }
+
   // ---- A20, ROM, listeners -----------------------------------------------------------------------------------------
 
   get a20(): boolean {

@@ -12,6 +12,7 @@
  * terminal.close();
  * ```
  */
+export { type DiskMode, type OpenDisk, openDisk } from "./disk-file.ts";
 export { type EscapeActions, EscapeFilter } from "./escape.ts";
 export { FileError, type OutputFile, openOutput, readWhole } from "./files.ts";
 export { Terminal, type TerminalEvents, type TerminalStreams } from "./terminal.ts";

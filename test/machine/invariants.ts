@@ -9,6 +9,7 @@ import {
   PAGE_SIZE,
   TLB_ENTRIES,
   TLB_ENTRY_SIZE,
+  HOT_BASE,
   VCPU_BASE,
   VCPU_SIZE,
 } from "../../src/memory/layout.ts";
@@ -21,7 +22,7 @@ export function guardMemory(machine: Machine): () => string | undefined {
   const free: [string, number, number][] = [
     ["first page", 0, 0x1000],
     ["after the vCPU's state", VCPU_BASE + CPU.size, VCPU_BASE + VCPU_SIZE],
-    ["other vCPUs", VCPU_BASE + VCPU_SIZE, DYNAMIC_BASE],
+    ["other vCPUs", VCPU_BASE + VCPU_SIZE, HOT_BASE],
     ["before the page flags", DYNAMIC_BASE, layout.pageFlags],
     ["after the page flags", layout.pageFlags + layout.ramBytes / PAGE_SIZE, layout.tlb],
     ["after the TLBs", layout.tlb + tlbBytes, layout.ram],
