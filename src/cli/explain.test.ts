@@ -87,6 +87,12 @@ describe("the report", () => {
   });
 });
 
+it("the example of docs/explain.md is what the command prints", () => {
+  const page = readFileSync(join(ROOT, "docs", "explain.md"), "utf8");
+  const [, name, text] = /\$ portico explain --top 6 test\/traces\/(\S+)\n([^`]*)```/.exec(page)!;
+  expect(format(name!, { top: 6, perVcpu: false })).toBe(text);
+});
+
 it.each([
   [0, "0 ns"],
   [999, "999 ns"],

@@ -1,5 +1,5 @@
 /**
- * What KVM's own trace events say: the format strings of Linux 3.10 to 6.18 (arch/x86/kvm/trace.h,
+ * What KVM's own trace events say: the format strings of Linux 4.8 to 6.18 (arch/x86/kvm/trace.h,
  * include/trace/events/kvm.h), and those of the plug-in with which trace-cmd and perf print kvm_exit in their own words.
  */
 
@@ -7,7 +7,7 @@ import type { IoDirection } from "../io-exit.ts";
 
 export interface ExitEvent {
   readonly kind: "exit";
-  /** Undefined before Linux 4.x and from the plug-in: kvm_entry tells. */
+  /** Undefined from the plug-in: kvm_entry tells. */
   readonly vcpu: number | undefined;
   readonly reason: string;
   readonly rip: bigint;
