@@ -153,7 +153,6 @@ describe("the command", () => {
       ["/nonexistent/trace"],
       /^portico: cannot read the trace '\/nonexistent\/trace': no such file or folder$/,
     ],
-    ["a folder", ["."], /^portico: cannot read the trace '\.': it is a directory$/],
     ["a file that is no trace", ["package.json"], /^portico: 'package.json' holds no event of KVM in \d+ lines; .*$/],
     ["two traces", ["--", "a", "b"], /^portico: one trace at a time, not 'a' and 'b'$/],
     [
