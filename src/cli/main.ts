@@ -5,7 +5,14 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import yargs from "yargs";
 import { PorticoError } from "../errors.ts";
-import { checkOptions, DEFAULT_MEMORY_MIB, MAX_MEMORY_MIB, type RawOptions, UsageError } from "./options.ts";
+import {
+  checkExplainOptions,
+  checkOptions,
+  DEFAULT_MEMORY_MIB,
+  MAX_MEMORY_MIB,
+  type RawOptions,
+  UsageError,
+} from "./options.ts";
 import { run } from "./run.ts";
 
 const STATUS_USAGE = 2;
@@ -19,7 +26,7 @@ function parse(words: readonly string[]): { command: string | undefined; options
   let command: string | undefined;
   const parser = yargs()
     .scriptName("portico")
-    .usage("$0 run [options] [IMAGE]\n\nBoots x86 and x86-64 guests, and shows how their I/O reaches its devices.")
+    .usage("$0 COMMAND [options]\n\nBoots x86 and x86-64 guests, and shows how their I/O reaches its devices.")
     .command("run [image]", "boot a guest", (builder) =>
       builder
         .usage(
@@ -69,6 +76,23 @@ function parse(words: readonly string[]): { command: string | undefined; options
             "124 after --timeout, 2 if the machine could not be started.",
         ),
     )
+    .command("explain [trace]", "where a KVM guest's I/O went, from a trace of its host", (builder) =>
+      builder
+        .usage(
+          "$0 explain [options] TRACE\n\nReads what trace-cmd report, perf script or /sys/kernel/tracing/trace print of KVM's events,\n" +
+            "decodes every I/O exit, and shows by port, MMIO page, direction and size what they cost and who\nanswered them.",
+        )
+        .positional("trace", { describe: "the text of a trace, - for standard input", type: "string" })
+        .option("json", { describe: "Everything, for programs", type: "boolean" })
+        .option("top", { describe: "Lines of a table at most [default: 20]", type: "string", nargs: 1 })
+        .option("per-vcpu", { describe: "A line for each vCPU of a place", type: "boolean" })
+        .example("trace-cmd report | $0 explain -", "a recording of trace-cmd")
+        .example("perf script | $0 explain --json - > io.json", "one of perf, for another program")
+        .epilogue(
+          "Record with: trace-cmd record -e kvm:kvm_exit -e kvm:kvm_entry -e kvm:kvm_pio -e kvm:kvm_mmio\n" +
+            "  -e kvm:kvm_fast_mmio -e kvm:kvm_userspace_exit",
+        ),
+    )
     .parserConfiguration({ "boolean-negation": false })
     .version(version)
     .help()
@@ -84,7 +108,7 @@ function parse(words: readonly string[]): { command: string | undefined; options
     });
 
   let answered = false;
-  const options = parser.parseSync(bareProfile(words), {}, (_error, _argv, output) => {
+  const options = parser.parseSync(bareDash(bareProfile(words)), {}, (_error, _argv, output) => {
     if (!output) return;
     console.log(output);
     answered = true;
@@ -93,16 +117,28 @@ function parse(words: readonly string[]): { command: string | undefined; options
   command = String(options._[0]);
   const afterDashes = options._.slice(1).map(String); // `portico run -- --strange-name`
   if (afterDashes.length === 0) return { command, options };
-  const images = [...(options.image === undefined ? [] : [options.image]), ...afterDashes];
-  if (images.length > 1)
-    throw new UsageError(`one image at a time, not ${images.map((image) => `'${image}'`).join(" and ")}`);
-  return { command, options: { ...options, image: images[0] } };
+  const positional = command === "explain" ? "trace" : "image";
+  const given = options[positional];
+  const names = [...(given === undefined ? [] : [given]), ...afterDashes];
+  if (names.length > 1)
+    throw new UsageError(`one ${positional} at a time, not ${names.map((name) => `'${name}'`).join(" and ")}`);
+  return { command, options: { ...options, [positional]: names[0] } };
 }
 
 /** `--profile` takes its value only after `=`, so that `--profile IMAGE` leaves the image alone. */
 function bareProfile(words: readonly string[]): string[] {
   const end = words.indexOf("--");
   return words.map((word, index) => (word === "--profile" && (end < 0 || index < end) ? "--profile=" : word));
+}
+
+/** yargs loses a `-` that stands alone, but for one behind `--`. */
+function bareDash(words: readonly string[]): string[] {
+  const end = words.indexOf("--");
+  const before = end < 0 ? words : words.slice(0, end);
+  const others = before.filter((word) => word !== "-");
+  const dashes = before.filter((word) => word === "-");
+  if (dashes.length === 0) return [...words];
+  return [...others, "--", ...dashes, ...(end < 0 ? [] : words.slice(end + 1))];
 }
 
 /** What yargs says, in one line and with the dashes that it leaves out. */
@@ -114,7 +150,8 @@ function plain(message: string, words: readonly string[]): string {
     const names = unknown[1]!.split(", ").map((name) => {
       return words.find((word) => /^--?/.test(word) && word.replace(/^--?/, "").split("=")[0] === name) ?? `'${name}'`;
     });
-    return `${names.join(" and ")} is not understood; \`portico run --help\` lists the options`;
+    const command = words[0] === "explain" ? "explain" : "run";
+    return `${names.join(" and ")} is not understood; \`portico ${command} --help\` lists the options`;
   }
   const text = message.replaceAll(/\s*\n\s*/g, " ");
   return text.charAt(0).toLowerCase() + text.slice(1);
@@ -124,6 +161,11 @@ async function main(words: readonly string[]): Promise<number> {
   try {
     const { command, options } = parse(words);
     if (command === undefined) return 0; // --help or --version
+    if (command === "explain") {
+      const checked = checkExplainOptions(options);
+      const { explain } = await import("./explain.ts"); // a run needs none of it
+      return await explain(checked);
+    }
     return await run(checkOptions(options), PACKAGE);
   } catch (error) {
     if (error instanceof PorticoError) {

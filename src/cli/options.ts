@@ -1,4 +1,4 @@
-/** The options of `portico run`, checked: from what yargs makes of the command line to what a run needs. */
+/** The options of the commands, checked: from what yargs makes of the command line to what a command needs. */
 
 import { PorticoError } from "../errors.ts";
 import type { DiskMode } from "../node/disk-file.ts";
@@ -32,6 +32,15 @@ export interface RunOptions {
   readonly profile: { readonly path: string | undefined } | undefined;
   readonly clock: "host" | "instructions";
   readonly timeoutSeconds: number | undefined;
+}
+
+export interface ExplainOptions {
+  /** `-`: standard input. */
+  readonly trace: string;
+  readonly json: boolean;
+  /** Lines of a table at most. */
+  readonly top: number;
+  readonly perVcpu: boolean;
 }
 
 /** As yargs gives them; an option given twice is an array. */
@@ -68,8 +77,29 @@ export function checkOptions(raw: RawOptions): RunOptions {
   };
 }
 
+const DEFAULT_TOP = 20;
+
+/** Throws `UsageError`. */
+export function checkExplainOptions(raw: RawOptions): ExplainOptions {
+  const trace = single(raw, "trace");
+  if (trace === undefined) throw new UsageError("which trace? `portico explain trace.txt`, or - for standard input");
+  const top = single(raw, "top");
+  if (top !== undefined && !/^[1-9]\d{0,5}$/.test(top)) {
+    throw new UsageError(`--top '${top}' is not a number of lines, such as --top ${DEFAULT_TOP}`);
+  }
+  return {
+    trace,
+    json: single(raw, "json") === "true",
+    top: top === undefined ? DEFAULT_TOP : Number(top),
+    perVcpu: single(raw, "per-vcpu") === "true",
+  };
+}
+
 /** Options that need a value; an empty one is a slip, such as an unset shell variable. */
-const NEED_VALUE = new Set(["kernel", "image", "initrd", "memory", "serial", "clock", "timeout"]);
+const NEED_VALUE = new Set(["kernel", "image", "initrd", "memory", "serial", "clock", "timeout", "trace", "top"]);
+
+/** What a command works on, by the name of yargs' positional. */
+const POSITIONALS: ReadonlySet<string> = new Set(["image", "trace"]);
 
 function single(raw: RawOptions, name: string): string | undefined {
   const value = raw[name];
@@ -77,7 +107,7 @@ function single(raw: RawOptions, name: string): string | undefined {
   if (Array.isArray(value)) throw new UsageError(`--${name} is given ${value.length} times; give it once`);
   const text = String(value);
   if (text === "" && NEED_VALUE.has(name)) {
-    throw new UsageError(name === "image" ? "the image's name is empty" : `--${name} needs a value`);
+    throw new UsageError(POSITIONALS.has(name) ? `the ${name}'s name is empty` : `--${name} needs a value`);
   }
   return text;
 }

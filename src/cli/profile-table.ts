@@ -1,28 +1,7 @@
 /** What `--profile` prints: where the guest's accesses went and which context answered them. */
 
-import Table from "cli-table3";
 import type { IoStatistics, RangeStatistics, UnclaimedStatistics } from "../io/index.ts";
-
-/** No lines but the one below the head: columns that stay columns when copied into a mail or a file. */
-const PLAIN = {
-  top: "",
-  "top-mid": "",
-  "top-left": "",
-  "top-right": "",
-  bottom: "",
-  "bottom-mid": "",
-  "bottom-left": "",
-  "bottom-right": "",
-  left: "",
-  "left-mid": "",
-  mid: "",
-  "mid-mid": "",
-  right: "",
-  "right-mid": "",
-  middle: "  ",
-} as const;
-
-const count = new Intl.NumberFormat("en-US");
+import { count, share, table } from "./table.ts";
 
 const accesses = (entry: { reads: number; writes: number }): number => entry.reads + entry.writes;
 const sum = (entries: readonly { reads: number; writes: number }[]): number =>
@@ -93,22 +72,6 @@ function unclaimedTable(entries: readonly UnclaimedStatistics[], total: number):
   return table(["range", "owner", "reads", "writes", "share"], 2, rows);
 }
 
-/** @param texts how many columns at the left hold text; the others hold numbers and are right-aligned */
-function table(head: string[], texts: number, rows: string[][]): string {
-  const grid = new Table({
-    head,
-    colAligns: head.map((_, column) => (column < texts ? "left" : "right")),
-    chars: PLAIN,
-    style: { head: [], border: [], "padding-left": 0, "padding-right": 0 },
-  });
-  grid.push(...rows);
-  return grid
-    .toString()
-    .split("\n")
-    .map((line) => line.trimEnd())
-    .join("\n");
-}
-
 const key = (range: RangeStatistics): string => `${range.space} ${range.base} ${range.length} ${range.owner}`;
 
 /** `port 0x03f8-0x03ff`, `mmio 0xfee00000-0xfee00fff`; one address alone if there is only one. */
@@ -116,11 +79,4 @@ function address({ space, base, length }: { space: "port" | "mmio"; base: number
   const digits = space === "port" ? 4 : 8;
   const hex = (value: number): string => `0x${value.toString(16).padStart(digits, "0")}`;
   return length === 1 ? `${space} ${hex(base)}` : `${space} ${hex(base)}-${hex(base + length - 1)}`;
-}
-
-/** With one decimal; what is there but would be shown as nothing is `<0.1%`. */
-function share(part: number, total: number): string {
-  if (part === 0) return "0.0%";
-  const percent = (part / total) * 100;
-  return percent < 0.05 ? "<0.1%" : `${percent.toFixed(1)}%`;
 }

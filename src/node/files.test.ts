@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { FileError, openOutput, readWhole } from "./files.ts";
+import { FileError, openOutput, readPieces, readWhole } from "./files.ts";
 
 let folder: string;
 beforeAll(() => {
@@ -27,6 +27,16 @@ describe("files that a user names", () => {
     expect(() => readWhole(folder, "initial RAM disk")).toThrow(
       /^cannot read the initial RAM disk '.*': it is a directory$/,
     );
+  });
+
+  it("reads a file in pieces", async () => {
+    const path = join(folder, "long");
+    writeFileSync(path, "abc".repeat(1 << 20));
+    let length = 0;
+    for await (const piece of readPieces(path, "trace")) length += piece.length;
+    expect(length).toBe(3 << 20);
+    await expect(readPieces(folder, "trace").next()).rejects.toThrow(/^cannot read the trace '.*': it is a directory$/);
+    await expect(readPieces(join(folder, "missing"), "trace").next()).rejects.toThrow(FileError);
   });
 
   it("writes from the start, in pieces", () => {

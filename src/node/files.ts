@@ -1,6 +1,6 @@
 /** Files that a user names: read or opened whole, with errors that a user understands. */
 
-import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, createReadStream, openSync, readFileSync, writeSync } from "node:fs";
 import { PorticoError } from "../errors.ts";
 
 /** A file that cannot be read or written; the message names it and says why. */
@@ -37,6 +37,18 @@ export function reason(error: unknown): string {
 export function readWhole(path: string, role: string): Uint8Array {
   try {
     return readFileSync(path);
+  } catch (error) {
+    throw new FileError("FILE_UNREADABLE", path, `cannot read the ${role} '${path}': ${reason(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** The file piece by piece, however large it is; `-` is standard input. Throws `FileError`. */
+export async function* readPieces(path: string, role: string): AsyncGenerator<Uint8Array> {
+  const stream = path === "-" ? process.stdin : createReadStream(path, { highWaterMark: 1 << 20 });
+  try {
+    for await (const piece of stream) yield piece as Uint8Array;
   } catch (error) {
     throw new FileError("FILE_UNREADABLE", path, `cannot read the ${role} '${path}': ${reason(error)}`, {
       cause: error,

@@ -1,0 +1,11 @@
+/** Exit information of VT-x and AMD-V, and what a monitor owes a guest after an exit. */
+export * from "./decoded.ts";
+export * from "./ept.ts";
+export * from "./instruction-length.ts";
+export * from "./io-bitmap.ts";
+export * from "./io-exit.ts";
+export * from "./io-permission.ts";
+export * from "./nested-page-fault.ts";
+export * from "./skip-instruction.ts";
+export * from "./svm-io.ts";
+export * from "./vmx-io.ts";
