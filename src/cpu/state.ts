@@ -141,9 +141,6 @@ export const CPU = {
   retired: 1112,
   /** i32: bits of DR6 collected by data and I/O breakpoints in the current instruction. */
   pendingDebug: 1120,
-  /** i32: number of TLB entries filled in the supervisor and the user TLB. */
-  tlbFills: 1124,
-  tlbFillsUser: 1128,
 
   /** x87: control, status (TOP kept apart), tag bits (1 = empty), top, last opcode; i32 each. */
   fpuControl: 1136,
@@ -177,6 +174,33 @@ export const CPU = {
   pdpte: 1744,
   /** End of what a snapshot stores. */
   size: 2048,
+
+  /** What follows is derived, for page walks in generated code (`mmu/walk-code.ts`). i32: see WALK. */
+  walkMode: 2048,
+  /** i32: host offset of guest RAM, its size in bytes, and where its page flags lie. */
+  walkRam: 2052,
+  walkRamBytes: 2056,
+  walkPageFlags: 2060,
+  /** i64: reserved bits of 8-byte page-table entries. */
+  walkReserved: 2064,
+  /** i64: CR3 without its flag bits. */
+  walkRoot: 2072,
+} as const;
+
+/** `CPU.walkMode`: how generated code translates. 0: not at all, TypeScript does it. */
+export const WALK = {
+  /** Paging off; 32-bit, PAE and 4-level paging. */
+  flat: 1,
+  paging32: 2,
+  pae: 3,
+  long: 4,
+  kind: 7,
+  /** Accesses are those of CPL 3. */
+  user: 8,
+  writeProtect: 0x10,
+  smep: 0x20,
+  global: 0x40,
+  pse: 0x80,
 } as const;
 
 /** Parts of the block that mean nothing between instructions, or are derived anew: [from, to). */
@@ -185,7 +209,6 @@ export const CPU_TRANSIENT: readonly (readonly [number, number])[] = [
   [CPU.startPc, CPU.initialPrefixes],
   [CPU.stop, CPU.mode],
   [CPU.args, CPU.segments],
-  [CPU.tlbFills, CPU.flatSegments],
   [CPU.scratch, CPU.startupPage],
 ];
 

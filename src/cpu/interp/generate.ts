@@ -18,7 +18,10 @@ const MODE_TABLE = 768 + 3 * 3072;
 /** The longest instruction, SDM vol 2, 2.3.11; with fewer prefixes than this it cannot be longer. */
 const LENGTH_CHECK = 5;
 
-/** The interpreter: exports `run64(cpu)` and `runLegacy(cpu)`, which return a STOP reason. */
+/**
+ * The interpreter: exports `run64(cpu)` and `runLegacy(cpu)`, which return a STOP reason, and the page walks that compiled
+ * code shares with it (see `Walks`).
+ */
 export function generateInterpreter(
   forms: readonly Form[],
   softfloat: Readonly<Record<string, FunctionType>>,
@@ -38,6 +41,9 @@ export function generateInterpreter(
   for (const mode64 of [false, true]) {
     module.export(mode64 ? "run64" : "runLegacy", mainLoop(parts, forms, mode64));
   }
+  const { walks } = parts.helpers;
+  module.export("walkRead", walks.read);
+  module.export("walkWrite", walks.write);
   module.table(table);
   return module.build();
 }

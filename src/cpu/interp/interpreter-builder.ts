@@ -245,7 +245,7 @@ export class InterpreterBuilder extends X86 {
   }
 
   private hostOf(kind: "read" | "modify", linear: Expr, bytes: number): Expr {
-    const { helpers, imports } = this.parts;
+    const { helpers } = this.parts;
     if (!this.inlineMemory) {
       const host = this.call(kind === "read" ? helpers.hostRead : helpers.hostModify, this.cpu, linear, bytes);
       this.abandonUnless(host);
@@ -258,8 +258,7 @@ export class InterpreterBuilder extends X86 {
       tlbHit(this, entry, tag, linear, bytes),
       () => hostAddress(this, entry, linear),
       () => {
-        const slow = kind === "read" ? imports.slowRead : imports.slowModify;
-        const host = this.call(slow, this.cpu, this.wrap(linear), this.wrap(this.shrU(linear, 32)), bytes);
+        const host = this.call(kind === "read" ? helpers.readMiss : helpers.modifyMiss, this.cpu, linear, bytes);
         this.abandonUnless(host);
         return host;
       },
@@ -307,24 +306,30 @@ export class InterpreterBuilder extends X86 {
 
   private writeLinear(linear: Expr, bytes: number, value: Expr): void {
     const { helpers, imports } = this.parts;
-    const slow = () => {
-      this.storeAt(this.cpu, CPU.scratch, bytes, value);
-      this.abandonUnless(
-        this.call(imports.slowWrite, this.cpu, this.wrap(linear), this.wrap(this.shrU(linear, 32)), bytes),
-      );
-    };
     if (this.inlineMemory) {
       const entry = tlbEntry(this, this.cpu, linear);
       this.if(
         tlbHit(this, entry, TLB_ENTRY.writeTag, linear, bytes),
         () => this.storeAt(hostAddress(this, entry, linear), 0, bytes, value),
-        slow,
+        () => {
+          this.storeAt(this.cpu, CPU.scratch, bytes, value);
+          this.abandonUnless(this.call(helpers.writeMiss, this.cpu, linear, bytes));
+        },
         true,
       );
       return;
     }
     const host = this.call(helpers.hostWrite, this.cpu, linear, bytes);
-    this.if(host, () => this.storeAt(host, 0, bytes, value), slow, true);
+    this.if(
+      host,
+      () => this.storeAt(host, 0, bytes, value),
+      () => {
+        this.storeAt(this.cpu, CPU.scratch, bytes, value);
+        const halves = [this.wrap(linear), this.wrap(this.shrU(linear, 32))];
+        this.abandonUnless(this.call(imports.slowWrite, this.cpu, ...halves, bytes));
+      },
+      true,
+    );
   }
 
   writeMemory(address: Address, bytes: Bytes, value: Expr, displacement = 0): void {
