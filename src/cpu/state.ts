@@ -185,7 +185,21 @@ export const CPU = {
   walkReserved: 2064,
   /** i64: CR3 without its flag bits. */
   walkRoot: 2072,
+  /** i32: `walkMode` of supervisor accesses, and the base of their TLB; that of user accesses follows it. */
+  walkSupervisor: 2080,
+  tlbSupervisor: 2084,
+  /**
+   * i32: what holds until the next instruction has retired, see ONCE, and the budget that tells whether it has: as long
+   * as the budget is the same. The engine looks when generated code comes back.
+   */
+  once: 2088,
+  onceBudget: 2092,
+  /** Nothing is used from here on. */
+  end: 2096,
 } as const;
+
+/** `CPU.once`: STI's interrupt shadow; RF after IRET. */
+export const ONCE = { shadow: 1, resume: 2 } as const;
 
 /** `CPU.walkMode`: how generated code translates. 0: not at all, TypeScript does it. */
 export const WALK = {

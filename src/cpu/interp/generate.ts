@@ -2,6 +2,7 @@ import { type Expr, type FunctionRef, type FunctionType, ModuleBuilder, type Var
 import { CLOCK } from "../../memory/layout.ts";
 import { type Form, formWidth, immediateBytes, type MandatoryPrefix } from "../isa/define.ts";
 import { CPU, PX, STOP } from "../state.ts";
+import { defineGates } from "./gates.ts";
 import { defineHelpers } from "./helpers.ts";
 import { inlineOpcodes } from "./hot-opcodes.ts";
 import { declareImports, RESULT } from "./imports.ts";
@@ -20,7 +21,7 @@ const LENGTH_CHECK = 5;
 
 /**
  * The interpreter: exports `run64(cpu)` and `runLegacy(cpu)`, which return a STOP reason, and the page walks that compiled
- * code shares with it (see `Walks`).
+ * code shares with it (see `Walks`), and `deliver` for what comes between instructions (see `Gates`).
  */
 export function generateInterpreter(
   forms: readonly Form[],
@@ -33,7 +34,11 @@ export function generateInterpreter(
     imports,
     softfloat: softfloatRefs,
     helpers: defineHelpers(module, imports),
+    quick: new Map(),
   };
+  const gates = defineGates(parts);
+  parts.quick.set("interrupt", gates.interrupt);
+  parts.quick.set("iret", gates.iret);
   const table: FunctionRef[] = [];
   for (const mode64 of [false, true]) {
     fillTable(parts, forms, mode64, table);
@@ -44,6 +49,7 @@ export function generateInterpreter(
   const { walks } = parts.helpers;
   module.export("walkRead", walks.read);
   module.export("walkWrite", walks.write);
+  module.export("deliver", gates.deliver);
   module.table(table);
   return module.build();
 }

@@ -42,6 +42,8 @@ export interface InterpreterModule {
   readonly imports: CpuImports;
   readonly softfloat: ReadonlyMap<string, FunctionRef>;
   readonly helpers: Helpers;
+  /** System operations that generated code can often do itself: (cpu) → RESULT, or 0: TypeScript has to. */
+  readonly quick: Map<SystemOperation, FunctionRef>;
 }
 
 /** Operand provider of the interpreter: operands are decoded at run time, registers live in the vCPU block. */
@@ -540,6 +542,11 @@ export class InterpreterBuilder extends X86 {
       this.setField("i64", CPU.args + position * 8, operand);
     });
     this.setField("i64", CPU.rip, this.nextRip());
+    const quick = this.parts.quick.get(operation);
+    if (quick !== undefined) {
+      const done = this.call(quick, this.cpu);
+      this.if(done, () => this.context.ends.result(done), undefined, true);
+    }
     const id = SYSTEM_OPERATIONS.indexOf(operation);
     this.context.ends.result(this.call(this.parts.imports.system, this.cpu, id, this.px));
   }

@@ -66,6 +66,7 @@ export class Mmu {
     const base = tlb + index * tlbStride;
     this.supervisor = new Tlb(memory.memory, base);
     this.user = new Tlb(memory.memory, base + TLB_SIZE);
+    cpu.setU32(CPU.tlbSupervisor, base);
     cpu.setU32(CPU.walkRam, ram);
     cpu.setU32(CPU.walkRamBytes, ramBytes);
     cpu.setU32(CPU.walkPageFlags, pageFlags);
@@ -99,22 +100,19 @@ export class Mmu {
     cpu.setNumber(CPU.walkRoot, paging.root);
     cpu.setU32(CPU.walkReserved, 0);
     cpu.setU32(CPU.walkReserved + 4, reservedHigh(paging));
-    cpu.setU32(CPU.walkMode, this.walkMode());
-  }
-
-  private walkMode(): number {
-    const { cpu, paging } = this;
-    // Each access is looked at.
-    if (this.alignmentCheck || this.breakpoints.any || !this.memory.a20) return 0;
     let mode: number = WALK.flat;
     if (paging.paging) mode = paging.long ? WALK.long : paging.pae ? WALK.pae : WALK.paging32;
-    if (cpu.cpl === 3) mode |= WALK.user;
     if (paging.writeProtect) mode |= WALK.writeProtect;
     if (paging.smep) mode |= WALK.smep;
     if (paging.global) mode |= WALK.global;
     if (paging.pse) mode |= WALK.pse;
-    return mode;
+    this.walks = this.breakpoints.any || !this.memory.a20 ? 0 : mode;
+    cpu.setU32(CPU.walkSupervisor, this.walks);
+    this.updatePrivilege();
   }
+
+  /** `CPU.walkMode` of supervisor accesses; 0 when each access has to be looked at. */
+  private walks = 0;
 
   /**
    * PAE paging loads its four top entries when CR3 is loaded. False: a present one has reserved bits set (#GP(0)).
@@ -135,15 +133,18 @@ export class Mmu {
 
   /** After a change of CPL, EFLAGS.AC or CR0.AM: chooses the TLB that generated code uses. */
   updatePrivilege(): void {
-    const { cpu } = this;
-    const user = cpu.cpl === 3;
-    const check = user && (cpu.u32(CPU.eflags) & FLAG.ac) !== 0 && (cpu.u32(CPU.cr0) & CR0_AM) !== 0;
-    if (check !== this.alignmentCheck) {
+    const { cpu, walks } = this;
+    if (cpu.cpl === 3) {
+      const check = (cpu.u32(CPU.eflags) & FLAG.ac) !== 0 && (cpu.u32(CPU.cr0) & CR0_AM) !== 0;
+      if (check && !this.alignmentCheck) this.user.flush(false);
       this.alignmentCheck = check;
-      if (check) this.user.flush(false);
+      cpu.setU32(CPU.tlbBase, this.user.base);
+      cpu.setU32(CPU.walkMode, walks === 0 || check ? 0 : walks | WALK.user);
+    } else {
+      this.alignmentCheck = false;
+      cpu.setU32(CPU.tlbBase, this.supervisor.base);
+      cpu.setU32(CPU.walkMode, walks);
     }
-    cpu.setU32(CPU.tlbBase, user ? this.user.base : this.supervisor.base);
-    cpu.setU32(CPU.walkMode, this.walkMode());
   }
 
   /** Also after a change of breakpoints or A20. */

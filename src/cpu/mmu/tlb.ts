@@ -98,11 +98,14 @@ export class Tlb {
    * for accesses from TypeScript.
    */
   hit(linear: number, bytes: number, tag: number): number {
-    const low = linear | 0;
+    return this.hitHalves(linear | 0, Math.floor(linear / 0x1_0000_0000), bytes, tag);
+  }
+
+  /** The same by the halves of the linear address, both as signed numbers. */
+  hitHalves(low: number, high: number, bytes: number, tag: number): number {
     const at = ((low >>> PAGE_SHIFT) & (TLB_ENTRIES - 1)) * WORDS;
     const { words } = this;
-    if (words[at + tag / 4] !== (low & -PAGE_SIZE)) return 0;
-    if (words[at + tag / 4 + 1] !== Math.floor(linear / 0x1_0000_0000)) return 0;
+    if (words[at + tag / 4] !== (low & -PAGE_SIZE) || words[at + tag / 4 + 1] !== high) return 0;
     if ((low & (PAGE_SIZE - 1)) + bytes > PAGE_SIZE) return 0;
     return (words[at + TLB_ENTRY.addend / 4]! + low) >>> 0;
   }
