@@ -6,7 +6,6 @@
  */
 import type { Expr, FunctionRef } from "../../emit/index.ts";
 import { CLOCK, TLB_SIZE } from "../../memory/layout.ts";
-import type { Bytes } from "../isa/x86.ts";
 import { TLB_ENTRY } from "../mmu/tlb-layout.ts";
 import {
   ARITHMETIC_FLAGS,
@@ -25,19 +24,16 @@ import {
   SEG,
   SS,
   TR,
-  WALK,
 } from "../state.ts";
-import { hostAddress, tlbEntry, tlbHit } from "./helpers.ts";
 import { RESULT } from "./imports.ts";
-import { InterpreterBuilder, type InterpreterModule } from "./interpreter-builder.ts";
-import { defineSegmentLoads, type SegmentLoads } from "./segment-loads.ts";
+import type { InterpreterModule } from "./interpreter-builder.ts";
+import type { SegmentLoads } from "./segment-loads.ts";
+import { TransferCode, type Words } from "./transfer-code.ts";
 
 /** High half of a descriptor, SDM vol 3, 3.4.5 and 6.11. */
 const [PRESENT, L, DB] = [1 << 15, 1 << 21, 1 << 22];
 /** Code that is present and accessed and not conforming. */
 const CODE = { mask: PRESENT | (0x1d << 8), bits: PRESENT | (0x19 << 8) } as const;
-/** Data that is present, accessed and writable. */
-const STACK = { mask: PRESENT | (0x1b << 8), bits: PRESENT | (0x13 << 8) } as const;
 /** A stack that is also flat, 32 bits wide and does not expand down. */
 const FLAT_STACK = { low: 0x0000_ffff, mask: 0xffcf_04ff | 0, bits: 0x00cf_0000 } as const;
 /** A present 32- or 64-bit interrupt or trap gate; what tells a trap gate. */
@@ -53,8 +49,7 @@ export interface Gates {
   readonly iret: FunctionRef;
 }
 
-export function defineGates(parts: InterpreterModule): Gates {
-  const loads = defineSegmentLoads(parts);
+export function defineGates(parts: InterpreterModule, loads: SegmentLoads): Gates {
   const type = { params: ["i32", "i32", "i32", "i32", "i32"], results: ["i32"] } as const;
   const gate32 = new GateCode(parts, loads, "gate32", type, false).gate32();
   const gate64 = new GateCode(parts, loads, "gate64", type, true).gate64();
@@ -69,110 +64,7 @@ export function defineGates(parts: InterpreterModule): Gates {
   };
 }
 
-/** A descriptor's two words. */
-interface Words {
-  readonly low: Expr;
-  readonly high: Expr;
-}
-
-class GateCode {
-  private readonly x: InterpreterBuilder;
-  private readonly loads: SegmentLoads;
-
-  constructor(
-    parts: InterpreterModule,
-    loads: SegmentLoads,
-    name: string,
-    type: ConstructorParameters<typeof InterpreterBuilder>[2],
-    mode64: boolean,
-  ) {
-    this.x = InterpreterBuilder.create(parts, name, type, mode64);
-    this.loads = loads;
-  }
-
-  // --- parts ----------------------------------------------------------------------------------------------------
-
-  private refuseIf(condition: Expr): void {
-    this.x.if(condition, () => this.x.return(this.x.i32(0)), undefined, false);
-  }
-
-  private refuseUnless(value: Expr, mask: number, bits: number): void {
-    this.refuseIf(this.x.ne(this.x.and(value, mask), bits));
-  }
-
-  private get supervisor(): Expr {
-    return this.x.field("i32", CPU.tlbSupervisor);
-  }
-
-  /** Host address of `bytes` in one page that the TLB at `base` has. */
-  private host(base: Expr, linear: Expr, bytes: number | Expr, tag: number): Expr {
-    const { x } = this;
-    const at = x.let(linear);
-    const entry = tlbEntry(x, x.cpu, at, base);
-    this.refuseIf(x.eqz(tlbHit(x, entry, tag, at, bytes)));
-    return x.let(hostAddress(x, entry, at));
-  }
-
-  /** Host address of what lies `offset` (i32) behind the linear address in a field: tables. */
-  private table(field: number, offset: Expr, bytes: number): Expr {
-    const { x } = this;
-    const linear = x.add(x.field("i64", field), x.u64(offset));
-    return this.host(this.supervisor, linear, bytes, TLB_ENTRY.readTag);
-  }
-
-  private word(at: Expr, offset: number, bytes: Bytes = 4): Expr {
-    return this.x.load("i32", bytes, at, offset);
-  }
-
-  private dpl(high: Expr): Expr {
-    return this.x.and(this.x.shrU(high, 13), 3);
-  }
-
-  /** The descriptor of a selector in the GDT. */
-  private descriptor(selector: Expr): Words {
-    const { x } = this;
-    const offset = x.let(x.and(selector, 0xfff8));
-    this.refuseIf(x.or(x.eqz(offset), x.and(selector, 4)));
-    this.refuseIf(x.gtU(x.add(offset, 7), x.field("i32", CPU.gdtrLimit)));
-    const at = this.table(CPU.gdtrBase, offset, 8);
-    return { low: this.word(at, 0), high: this.word(at, 4) };
-  }
-
-  private stackDescriptor(selector: Expr, cpl: Expr): Words {
-    const { x } = this;
-    this.refuseIf(x.ne(x.and(selector, 3), cpl));
-    const words = this.descriptor(selector);
-    this.refuseUnless(words.high, STACK.mask, STACK.bits);
-    this.refuseIf(x.ne(this.dpl(words.high), cpl));
-    return words;
-  }
-
-  private refuseBeyondLimit({ low, high }: Words, offset: Expr): void {
-    const { x } = this;
-    const raw = x.let(x.or(x.and(low, 0xffff), x.and(high, 0xf_0000)));
-    const scaled = x.or(x.shl(raw, 12), 0xfff);
-    this.refuseIf(x.gtU(offset, x.select(x.and(high, ATTR.g << 8), scaled, raw)));
-  }
-
-  private loadSegment(segment: number, selector: Expr, { low, high }: Words): void {
-    const { x } = this;
-    x.call(this.loads.descriptor, x.cpu, segment, selector, low, high);
-  }
-
-  private setCpl(cpl: Expr): void {
-    const { x } = this;
-    const user = x.let(x.eq(cpl, 3));
-    const walks = x.field("i32", CPU.walkSupervisor);
-    x.setField("i32", CPU.cpl, cpl);
-    x.setField("i32", CPU.tlbBase, x.add(this.supervisor, x.select(user, x.i32(TLB_SIZE), x.i32(0))));
-    x.setField("i32", CPU.walkMode, x.or(walks, x.select(walks, x.mul(user, WALK.user), x.i32(0))));
-  }
-
-  private isCanonicalHigh(high: Expr): Expr {
-    const sign = this.x.let(this.x.shrS(high, 15));
-    return this.x.or(this.x.eqz(sign), this.x.eq(sign, -1));
-  }
-
+class GateCode extends TransferCode {
   // --- gates, SDM vol 3, 6.12 and 6.14 ------------------------------------------------------------------------------
 
   deliver(gate32: FunctionRef, gate64: FunctionRef): FunctionRef {
@@ -196,8 +88,7 @@ class GateCode {
     const current = x.cpl();
     this.refuseUnless(gateWords.high, GATE.mask, GATE.bits);
     this.refuseIf(x.and(x.ne(software, 0), x.ltU(this.dpl(gateWords.high), current)));
-    // Alignment checks are TypeScript's.
-    this.refuseIf(x.and(x.eq(current, 3), x.and(x.shrU(x.systemFlags(), 18), 1)));
+    x.if(x.eq(current, 3), () => this.refuseAlignmentCheck(x.systemFlags()));
 
     const selector = x.let(x.shrU(gateWords.low, 16));
     const code = this.descriptor(selector);
@@ -220,14 +111,6 @@ class GateCode {
     this.loadSegment(CS, x.or(x.and(selector, 0xfffc), cpl), code);
     this.setCpl(cpl);
     x.return(x.i32(1));
-  }
-
-  private selectorOf(segment: number): Expr {
-    return this.x.field("i32", CPU.segments + segment * SEG.size + SEG.selector);
-  }
-
-  private attributesOf(segment: number): Expr {
-    return this.x.field("i32", CPU.segments + segment * SEG.size + SEG.attributes);
   }
 
   /** Host address of `bytes` in the current TSS. */
@@ -325,7 +208,7 @@ class GateCode {
     x.store(8, x.get(at), x.u64(saved), 16);
     x.store(8, x.get(at), x.field("i64", POINTER), 24);
     x.store(8, x.get(at), x.u64(this.selectorOf(SS)), 32);
-    x.if(inner, () => x.call(this.loads.nullStack, x.cpu, cpl, cpl));
+    x.if(inner, () => this.loadNullStack(cpl, cpl));
     x.setField("i64", POINTER, bottom);
     const target = x.or(x.u64(this.offsetOf(gateWords)), x.shl(x.u64(targetHigh), 32));
     x.setField("i64", CPU.rip, target);
@@ -337,8 +220,7 @@ class GateCode {
   interrupt(deliver: FunctionRef): FunctionRef {
     const { x } = this;
     this.refuseIf(x.and(x.systemFlags(), FLAG.tf));
-    const saved = x.let(x.or(x.systemFlags(), x.or(x.flagsImage(), FLAG.one)));
-    const done = x.call(deliver, x.cpu, x.field("i32", CPU.args), -1, 1, saved);
+    const done = x.call(deliver, x.cpu, x.field("i32", CPU.args), -1, 1, this.flags());
     x.return(x.select(done, x.i32(RESULT.refetch), x.i32(0)));
     return x;
   }
@@ -371,7 +253,7 @@ class GateCode {
     return code;
   }
 
-  /** EFLAGS but for RF and the arithmetic flags. What makes the engine look is refused: TF, a pending interrupt, AC. */
+  /** EFLAGS but for RF. What makes the engine look is refused: TF, a pending interrupt, AC. */
   private returnFlags(image: Expr): Expr {
     const { x } = this;
     this.refuseIf(x.and(image, FLAG.tf | FLAG.vm));
@@ -382,10 +264,11 @@ class GateCode {
     const mask = x.let(
       x.or(x.or(x.i32(always), x.shl(byIopl, 9)), x.select(cpl, x.i32(0), x.i32(FLAG.iopl | FLAG.vif | FLAG.vip))),
     );
-    const flags = x.let(x.or(x.and(old, x.xor(mask, -1)), x.and(image, mask)));
+    const kept = x.and(old, x.and(x.xor(mask, -1), ~ARITHMETIC_FLAGS));
+    const flags = x.let(x.or(kept, x.and(image, mask)));
     this.refuseIf(x.and(x.ne(x.and(flags, FLAG.if), 0), x.ne(x.field("i32", CPU.intr), 0)));
-    this.refuseIf(x.and(x.or(flags, old), FLAG.ac));
-    return x.let(x.or(x.and(flags, 0x3f_7fd7 & ~(ARITHMETIC_FLAGS | FLAG.rf)), FLAG.one));
+    this.refuseAlignmentCheck(x.or(flags, old));
+    return x.let(x.or(flags, x.and(image, ARITHMETIC_FLAGS)));
   }
 
   /**
@@ -415,8 +298,7 @@ class GateCode {
   private finishReturn(selector: Expr, code: Words, image: Expr, flags: Expr): void {
     const { x } = this;
     this.loadSegment(CS, selector, code);
-    x.flagsFromImage(image);
-    x.setField("i32", CPU.eflags, flags);
+    this.setFlags(flags);
     this.setCpl(x.let(x.and(selector, 3)));
     this.rememberResume(image);
   }
@@ -430,7 +312,7 @@ class GateCode {
       const conforming = x.eq(x.and(attributes, ATTR.s | 0xc), ATTR.s | 0xc);
       const kept = x.or(x.and(attributes, ATTR.unusable), conforming);
       const visible = x.geU(x.and(x.shrU(attributes, ATTR.dplShift), 3), cpl);
-      x.if(x.eqz(x.or(kept, visible)), () => x.call(this.loads.nullData, x.cpu, segment));
+      x.if(x.eqz(x.or(kept, visible)), () => this.loadNullData(segment, x.i32(0)));
     }
   }
 
@@ -489,7 +371,7 @@ class GateCode {
       () => this.loadSegment(SS, stackSelector, this.stackDescriptor(stackSelector, rpl)),
       () => {
         this.refuseIf(x.or(x.eq(rpl, 3), x.ne(x.and(stackSelector, 3), rpl)));
-        x.call(this.loads.nullStack, x.cpu, stackSelector, rpl);
+        this.loadNullStack(stackSelector, rpl);
       },
     );
     x.setField("i64", CPU.rip, offset);

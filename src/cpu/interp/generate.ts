@@ -8,6 +8,8 @@ import { inlineOpcodes } from "./hot-opcodes.ts";
 import { declareImports, RESULT } from "./imports.ts";
 import { type Ends, functionEnds, InterpreterBuilder, type InterpreterModule } from "./interpreter-builder.ts";
 import { ATTRIBUTES, type Attribute, emitOpcode, emitSwitch } from "./leaf.ts";
+import { defineQuickOperations } from "./quick-operations.ts";
+import { defineSegmentLoads } from "./segment-loads.ts";
 
 /** (cpu, host address after the opcode, prefixes) → RESULT or the address of the next instruction. */
 const INSTRUCTION: FunctionType = { params: ["i32", "i32", "i32"], results: ["i32"] };
@@ -36,9 +38,9 @@ export function generateInterpreter(
     helpers: defineHelpers(module, imports),
     quick: new Map(),
   };
-  const gates = defineGates(parts);
-  parts.quick.set("interrupt", gates.interrupt);
-  parts.quick.set("iret", gates.iret);
+  const loads = defineSegmentLoads(parts);
+  const gates = defineGates(parts, loads);
+  for (const [name, f] of defineQuickOperations(parts, loads, gates)) parts.quick.set(name, f);
   const table: FunctionRef[] = [];
   for (const mode64 of [false, true]) {
     fillTable(parts, forms, mode64, table);

@@ -9,7 +9,7 @@ import type { CpuImports } from "./imports.ts";
 export interface Helpers {
   /** (cpu, linear, bytes) → host address, or 0: abandoned. */
   readonly hostRead: FunctionRef;
-  /** (cpu, linear, bytes) → host address, or 0: not an ordinary page, take the slow path. */
+  /** (cpu, linear, bytes) → host address, or 0: not an ordinary page, `writeSlow` or `proveSlow` decides. */
   readonly hostWrite: FunctionRef;
   /** (cpu, linear, bytes) → host address (maybe the scratch slot), or 0: abandoned. */
   readonly hostModify: FunctionRef;
@@ -18,6 +18,9 @@ export interface Helpers {
   readonly modifyMiss: FunctionRef;
   /** (cpu, linear, bytes) → 1, or 0: abandoned. Writes what stands in `CPU.scratch`. */
   readonly writeMiss: FunctionRef;
+  /** (cpu, linear, bytes) → 1, or 0: abandoned. What follows a `hostWrite` that gave 0. */
+  readonly writeSlow: FunctionRef;
+  readonly proveSlow: FunctionRef;
   /** Page walks, for other modules too. */
   readonly walks: Walks;
   /** Legacy modes: (cpu, segment, offset, bytes, write) → linear address, or -1: abandoned. */
@@ -38,13 +41,16 @@ export function defineHelpers(module: ModuleBuilder, imports: CpuImports): Helpe
   const walks = defineWalks(module);
   const readMiss = missFunction(module, "readMiss", walks.read, imports.slowRead);
   const modifyMiss = missFunction(module, "modifyMiss", walks.write, imports.slowModify);
+  const writeSlow = slowFunction(module, "writeSlow", imports.slowWrite);
   return {
     hostRead: hostFunction(module, "hostRead", TLB_ENTRY.readTag, readMiss),
     hostWrite: hostFunction(module, "hostWrite", TLB_ENTRY.writeTag, walks.write),
     hostModify: hostFunction(module, "hostModify", TLB_ENTRY.writeTag, modifyMiss),
     readMiss,
     modifyMiss,
-    writeMiss: writeMiss(module, walks.write, imports.slowWrite),
+    writeMiss: writeMiss(module, walks.write, writeSlow),
+    writeSlow,
+    proveSlow: slowFunction(module, "proveSlow", imports.slowProve),
     walks,
     segment: segmentFunction(module),
     address64: address64(module),
@@ -81,23 +87,35 @@ function hostFunction(module: ModuleBuilder, name: string, tag: number, miss: Fu
   return f;
 }
 
-const callSlow = (f: FunctionBuilder, slow: FunctionRef) =>
-  f.call(slow, f.param(0), f.wrap(f.param(1)), f.wrap(f.shrU(f.param(1), 32)), f.param(2));
+/** What follows a walk that gave 0: a fault that it recorded, or TypeScript. */
+function callSlow(f: FunctionBuilder, slow: FunctionRef): void {
+  const [cpu, linear, bytes] = [f.param(0), f.param(1), f.param(2)];
+  f.if(f.load("i32", 4, cpu, CPU.stop), () => f.return(f.i32(0)));
+  f.return(f.call(slow, cpu, f.wrap(linear), f.wrap(f.shrU(linear, 32)), bytes));
+}
+
+function slowFunction(module: ModuleBuilder, name: string, slow: FunctionRef): FunctionRef {
+  const f = module.function(name, HOST_FUNCTION);
+  callSlow(f, slow);
+  f.unreachable();
+  return f;
+}
 
 /** A page walk, else the slow path. */
 function missFunction(module: ModuleBuilder, name: string, walk: FunctionRef, slow: FunctionRef): FunctionRef {
   const f = module.function(name, HOST_FUNCTION);
   const host = f.call(walk, f.param(0), f.param(1), f.param(2));
   f.if(host, () => f.return(host), undefined, true);
-  f.return(callSlow(f, slow));
+  callSlow(f, slow);
+  f.unreachable();
   return f;
 }
 
-function writeMiss(module: ModuleBuilder, walk: FunctionRef, slow: FunctionRef): FunctionRef {
+function writeMiss(module: ModuleBuilder, walk: FunctionRef, writeSlow: FunctionRef): FunctionRef {
   const f = module.function("writeMiss", HOST_FUNCTION);
   const [cpu, bytes] = [f.param(0), f.param(2)];
   const host = f.call(walk, cpu, f.param(1), bytes);
-  f.if(f.eqz(host), () => f.return(callSlow(f, slow)), undefined, false);
+  f.if(f.eqz(host), () => f.return(f.call(writeSlow, cpu, f.param(1), bytes)), undefined, false);
   for (const size of [8, 4, 2, 1] as const) {
     f.if(f.eq(bytes, size), () => {
       f.store(size, host, f.load("i64", size, cpu, CPU.scratch));

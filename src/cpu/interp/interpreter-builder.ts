@@ -307,7 +307,7 @@ export class InterpreterBuilder extends X86 {
   }
 
   private writeLinear(linear: Expr, bytes: number, value: Expr): void {
-    const { helpers, imports } = this.parts;
+    const { helpers } = this.parts;
     if (this.inlineMemory) {
       const entry = tlbEntry(this, this.cpu, linear);
       this.if(
@@ -327,8 +327,7 @@ export class InterpreterBuilder extends X86 {
       () => this.storeAt(host, 0, bytes, value),
       () => {
         this.storeAt(this.cpu, CPU.scratch, bytes, value);
-        const halves = [this.wrap(linear), this.wrap(this.shrU(linear, 32))];
-        this.abandonUnless(this.call(imports.slowWrite, this.cpu, ...halves, bytes));
+        this.abandonUnless(this.call(helpers.writeSlow, this.cpu, linear, bytes));
       },
       true,
     );
@@ -354,14 +353,12 @@ export class InterpreterBuilder extends X86 {
   }
 
   proveWritable(address: Address, bytes: number): void {
+    const { helpers } = this.parts;
     const linear = this.linear(address, bytes, true, 0);
-    const host = this.call(this.parts.helpers.hostWrite, this.cpu, linear, bytes);
+    const host = this.call(helpers.hostWrite, this.cpu, linear, bytes);
     this.if(
       this.eqz(host),
-      () => {
-        const { slowProve } = this.parts.imports;
-        this.abandonUnless(this.call(slowProve, this.cpu, this.wrap(linear), this.wrap(this.shrU(linear, 32)), bytes));
-      },
+      () => this.abandonUnless(this.call(helpers.proveSlow, this.cpu, linear, bytes)),
       undefined,
       false,
     );

@@ -9,7 +9,7 @@ export interface SegmentLoads {
   readonly descriptor: FunctionRef;
   /** (cpu, selector, cpl): a null selector in SS of 64-bit code. */
   readonly nullStack: FunctionRef;
-  /** (cpu, segment): the null selector 0 in DS, ES, FS or GS. */
+  /** (cpu, segment, selector): a null selector in DS, ES, FS or GS. */
   readonly nullData: FunctionRef;
 }
 
@@ -78,9 +78,14 @@ function loadNullStack(parts: InterpreterModule): FunctionRef {
 }
 
 function loadNullData(parts: InterpreterModule): FunctionRef {
-  const x = InterpreterBuilder.create(parts, "loadNullData", { params: ["i32", "i32"], results: ["i32"] }, false);
+  const x = InterpreterBuilder.create(
+    parts,
+    "loadNullData",
+    { params: ["i32", "i32", "i32"], results: ["i32"] },
+    false,
+  );
   const segment = x.param(1);
-  unusable(x, x.let(x.add(x.cpu, x.mul(segment, SEG.size))), x.i32(0), x.i32(ATTR.unusable));
+  unusable(x, x.let(x.add(x.cpu, x.mul(segment, SEG.size))), x.param(2), x.i32(ATTR.unusable));
   const others = x.xor(x.shl(x.i32(1), segment), -1);
   x.setField("i32", CPU.flatSegments, x.and(x.field("i32", CPU.flatSegments), others));
   x.return(x.i32(1));

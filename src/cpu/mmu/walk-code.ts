@@ -1,15 +1,19 @@
 /**
  * Page walks in generated code: what most TLB misses need. Anything unusual gives 0, and `mmu.ts` does it again from the
- * start: faults, MMIO, ROM, watched pages, writes to pages of compiled code, accesses across pages, data breakpoints,
- * alignment checks. What a walk has done until then (accessed and dirty bits on the way), `mmu.ts` would do as well.
+ * start: reserved bits, MMIO, ROM, watched pages, writes to pages of compiled code, accesses across pages, data
+ * breakpoints, alignment checks. What a walk has done until then (accessed and dirty bits on the way), `mmu.ts` would do as
+ * well. Plain page faults of data accesses are recorded here: 0 with `CPU.stop` set.
  */
 import type { Expr, FunctionBuilder, FunctionRef, Label, ModuleBuilder, Variable } from "../../emit/index.ts";
 import { PAGE_FLAG, PAGE_SHIFT, PAGE_SIZE, TLB_ENTRIES } from "../../memory/layout.ts";
-import { CPU, WALK } from "../state.ts";
-import { ACCESS, PTE } from "./page-walk.ts";
+import { CPU, STOP, VECTOR, WALK } from "../state.ts";
+import { ACCESS, PF, PTE } from "./page-walk.ts";
 import { TLB_ENTRY, TLB_FLAG, TLB_HEADER } from "./tlb-layout.ts";
 
-/** (cpu, linear i64, bytes) → host address, or 0: take the slow path. The translation is in the TLB then. */
+/**
+ * (cpu, linear i64, bytes) → host address; the translation is in the TLB then. 0: with `CPU.stop` set the access has
+ * faulted, else the slow path has to be taken.
+ */
 export interface Walks {
   readonly read: FunctionRef;
   readonly write: FunctionRef;
@@ -105,6 +109,26 @@ class Walk {
     this.f.if(condition, () => this.f.return(this.f.i32(0)), undefined, false);
   }
 
+  /** #PF, SDM vol 3, 4.7. Fetches are left to TypeScript, which knows about the I/D bit. */
+  private faultIf(condition: Expr, present: boolean): void {
+    const { f, access, cpu } = this;
+    f.if(
+      condition,
+      () => {
+        if (access !== ACCESS.fetch) {
+          const known = (present ? PF.present : 0) | (access === ACCESS.write ? PF.write : 0);
+          f.store(4, cpu, f.i32(STOP.fault), CPU.stop);
+          f.store(4, cpu, f.i32(VECTOR.pf), CPU.vector);
+          f.store(4, cpu, f.or(f.select(this.user, f.i32(PF.user), f.i32(0)), known), CPU.errorCode);
+          f.store(8, cpu, this.linear, CPU.cr2);
+        }
+        f.return(f.i32(0));
+      },
+      undefined,
+      false,
+    );
+  }
+
   private get user(): Expr {
     return this.f.and(this.mode, WALK.user);
   }
@@ -125,7 +149,7 @@ class Walk {
     f.set(this.entryAt, f.add(this.ram, f.wrap(at)));
     f.set(this.entry, f.load("i64", bytes, f.get(this.entryAt)));
     const entry = f.get(this.entry);
-    this.refuseIf(f.eqz(f.and(f.wrap(entry), PTE.present)));
+    this.faultIf(f.eqz(f.and(f.wrap(entry), PTE.present)), false);
     if (reserved !== 0) this.refuseIf(f.ne(f.and(entry, reserved), 0));
     f.set(this.all, f.and(f.get(this.all), entry));
     f.set(this.any, f.or(f.get(this.any), entry));
@@ -181,7 +205,7 @@ class Walk {
     const { f } = this;
     const slot = f.and(f.wrap(f.shrU(this.linear, 27)), 0x18);
     const pointer = f.load("i64", 8, f.let(f.add(this.cpu, slot)), CPU.pdpte);
-    this.refuseIf(f.eqz(f.and(f.wrap(pointer), PTE.present)));
+    this.faultIf(f.eqz(f.and(f.wrap(pointer), PTE.present)), false);
     f.set(this.frame, f.and(pointer, FRAME));
   }
 
@@ -232,9 +256,9 @@ class Walk {
   /** The last entry maps the page: rights (SDM vol 3, 4.6), then A and D. */
   private leaf(): void {
     const { f, access } = this;
-    this.refuseIf(f.and(f.ne(this.user, 0), f.eqz(this.allowsUser)));
-    if (access === ACCESS.write) this.refuseIf(f.eqz(this.allowsWrite()));
-    if (access === ACCESS.fetch) this.refuseIf(f.eqz(this.allowsFetch()));
+    this.faultIf(f.and(f.ne(this.user, 0), f.eqz(this.allowsUser)), true);
+    if (access === ACCESS.write) this.faultIf(f.eqz(this.allowsWrite()), true);
+    if (access === ACCESS.fetch) this.faultIf(f.eqz(this.allowsFetch()), true);
     this.mark(access === ACCESS.write ? PTE.accessed | PTE.dirty : PTE.accessed);
   }
 
