@@ -55,7 +55,9 @@ await generate(
   [
     "src/cpu/isa",
     "src/cpu/interp",
+    "src/cpu/mmu/page-walk.ts",
     "src/cpu/mmu/tlb-layout.ts",
+    "src/cpu/mmu/walk-code.ts",
     "src/cpu/state.ts",
     "src/emit",
     "src/memory/layout.ts",

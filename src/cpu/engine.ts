@@ -12,9 +12,9 @@ import { RegionCompiler } from "./jit/region-compiler.ts";
 import { AccessLog, LOGGED } from "./mmu/access-log.ts";
 import { Breakpoints } from "./mmu/breakpoints.ts";
 import { Mmu } from "./mmu/mmu.ts";
-import { CPU, CS, EVENT, FLAG, RSP, STOP, VECTOR } from "./state.ts";
+import { CPU, CS, EVENT, FLAG, ONCE, RSP, STOP, VECTOR } from "./state.ts";
 import { SystemContext } from "./system/context.ts";
-import { deliver, type Interruption, isInsideRepeat } from "./system/delivery.ts";
+import { deliver, type Interruption, isInsideRepeat, type Source } from "./system/delivery.ts";
 import { OPERATION_TABLE } from "./system/operations.ts";
 import { portRead, portWrite } from "./system/port-access.ts";
 import { resetVcpu } from "./system/reset.ts";
@@ -135,6 +135,7 @@ export class SoftwareVcpu implements CpuPins {
     this.code = this.codeCache(options.compile ?? "auto", soft.exports);
     this.state.setU32(CPU.hotThreshold, NEVER_HOT);
     this.code?.reset();
+    this.context.gate = instance.exports.deliver as SystemContext["gate"];
     this.reset();
   }
 
@@ -244,9 +245,27 @@ export class SoftwareVcpu implements CpuPins {
       if (activity === 2) return SHUTDOWN;
       if (activity !== 0) return HALT;
       if (state.data.getInt32(CLOCK.budget, true) <= 0) return BUDGET;
-      const exit = this.mustStep() ? this.step() : this.handle(this.enter());
+      const exit = this.mustStep() ? this.step() : this.handle(this.execute());
       if (exit !== undefined) return exit;
     }
+  }
+
+  private execute(): number {
+    return this.settle(this.enter());
+  }
+
+  /** Generated code came back: what holds for one instruction only (see `CPU.once`). */
+  private settle(stop: number): number {
+    const { state } = this;
+    const once = state.u32(CPU.once);
+    if (once !== 0) {
+      state.setU32(CPU.once, 0);
+      if (stop !== STOP.fault && state.data.getInt32(CLOCK.budget, true) === state.u32(CPU.onceBudget)) {
+        if (once & ONCE.shadow) state.setU32(CPU.interruptShadow, 1);
+        if (once & ONCE.resume) state.setU32(CPU.eflags, state.u32(CPU.eflags) | FLAG.rf);
+      }
+    }
+    return stop;
   }
 
   private enter(): number {
@@ -262,7 +281,8 @@ export class SoftwareVcpu implements CpuPins {
   private finishPending(): VcpuExit | undefined {
     const { state, io } = this;
     if (io.commitPending && io.flushCommits?.() !== 0) return this.waitExit();
-    if (this.delivering !== undefined) return this.deliver(this.delivering);
+    const { delivering } = this;
+    if (delivering !== undefined) return this.deliver(delivering.vector, delivering.errorCode, delivering.source);
     if (state.u32(CPU.pendingDebug) !== 0) {
       const exit = this.debugTrap();
       if (exit !== undefined) return exit;
@@ -273,14 +293,14 @@ export class SoftwareVcpu implements CpuPins {
     if (shadow === 0 && (events & (EVENT.nmi | EVENT.nmiBlocked)) === EVENT.nmi && state.u32(CPU.activity) < 2) {
       state.setU32(CPU.pendingEvents, (events & ~EVENT.nmi) | EVENT.nmiBlocked);
       state.setU32(CPU.activity, 0);
-      return this.deliver({ vector: VECTOR.nmi, errorCode: -1, source: "external" });
+      return this.deliver(VECTOR.nmi, -1, "external");
     }
     const interruptible = shadow === 0 && (state.u32(CPU.eflags) & FLAG.if) !== 0;
     if (interruptible && state.u32(CPU.intr) !== 0 && state.u32(CPU.activity) < 2) {
       const vector = this.board.interrupts.acknowledge();
       if (vector >= 0) {
         state.setU32(CPU.activity, 0);
-        return this.deliver({ vector, errorCode: -1, source: "external" });
+        return this.deliver(vector, -1, "external");
       }
     }
     return undefined;
@@ -302,17 +322,17 @@ export class SoftwareVcpu implements CpuPins {
   }
 
   /** Delivers; a defined result leaves `run`. */
-  private deliver(interruption: Interruption): VcpuExit | undefined {
+  private deliver(vector: number, errorCode: number, source: Source): VcpuExit | undefined {
     try {
       this.delivering = undefined;
-      if (deliver(this.context, interruption)) {
+      if (deliver(this.context, vector, errorCode, source)) {
         // A delivery takes time like an instruction: handlers that fault on and on must not hold the host.
         this.context.retireUnits(1);
         return undefined;
       }
     } catch (thrown) {
       if (thrown !== ABANDON) throw thrown;
-      this.delivering = interruption;
+      this.delivering = { vector, errorCode, source };
       return this.waitExit();
     }
     this.state.setU32(CPU.activity, 2);
@@ -336,7 +356,7 @@ export class SoftwareVcpu implements CpuPins {
         if (this.onException?.(vector, errorCode)) return { reason: "exception", vector, errorCode };
         // What a faulting instruction had matched is dropped with it.
         state.setU32(CPU.pendingDebug, 0);
-        return this.deliver({ vector, errorCode, source: "fault" });
+        return this.deliver(vector, errorCode, "fault");
       }
       case STOP.wait:
         return this.waitExit();
@@ -372,7 +392,7 @@ export class SoftwareVcpu implements CpuPins {
     if (flags & FLAG.rf) state.setU32(CPU.eflags, state.u32(CPU.eflags) & ~FLAG.rf);
     this.reserve = this.limitBudget(1);
     this.context.interrupted = false;
-    const stop = this.interpret();
+    const stop = this.settle(this.interpret());
     this.giveBack();
     if (stop === STOP.fault || stop === STOP.wait) {
       if (stop === STOP.wait) {
@@ -400,7 +420,7 @@ export class SoftwareVcpu implements CpuPins {
 
   private breakpoint(): VcpuExit | undefined {
     if (this.onException?.(VECTOR.db, -1)) return { reason: "exception", vector: VECTOR.db, errorCode: -1 };
-    return this.deliver({ vector: VECTOR.db, errorCode: -1, source: "breakpoint" });
+    return this.deliver(VECTOR.db, -1, "breakpoint");
   }
 
   /** DR6: B0-B3 are replaced, BS, BT and BD stay until software clears them; DR7.GD is cleared. */
@@ -418,7 +438,7 @@ export class SoftwareVcpu implements CpuPins {
     this.setDr6(bits);
     if (this.onException?.(VECTOR.db, -1)) return { reason: "exception", vector: VECTOR.db, errorCode: -1 };
     state.setU32(CPU.activity, 0);
-    return this.deliver({ vector: VECTOR.db, errorCode: -1, source: "trap" });
+    return this.deliver(VECTOR.db, -1, "trap");
   }
 
   // --- slow paths of generated code -------------------------------------------------------------------------------

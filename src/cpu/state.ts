@@ -141,9 +141,6 @@ export const CPU = {
   retired: 1112,
   /** i32: bits of DR6 collected by data and I/O breakpoints in the current instruction. */
   pendingDebug: 1120,
-  /** i32: number of TLB entries filled in the supervisor and the user TLB. */
-  tlbFills: 1124,
-  tlbFillsUser: 1128,
 
   /** x87: control, status (TOP kept apart), tag bits (1 = empty), top, last opcode; i32 each. */
   fpuControl: 1136,
@@ -175,20 +172,61 @@ export const CPU = {
   startupPage: 1740,
   /** 4 × i64: the top entries that PAE paging keeps since CR3 was loaded. */
   pdpte: 1744,
-  /** i32: how often a place is reached before it is compiled; see `arrivedOften`. */
-  hotThreshold: 1776,
-  /** i32: 1 while a compiled region is in a slow path. */
-  compiled: 1780,
-  /** i32: what compiled code takes for granted is as under this number; see `contextWord`. */
-  codeContext: 1784,
-  /** i32: translations of code addresses may have changed since this number did. */
-  codeGeneration: 1788,
-  /** The state that `codeContext` stands for: i64 stack mask, i32 flat segments, i32 prefixes, i64 limit and base of CS, i32 mode. */
-  knownContext: 1792,
-  /** i64: instructions that the interpreter has retired beside compiled code. */
-  interpreted: 1832,
   /** End of what a snapshot stores. */
   size: 2048,
+
+  /** What follows is derived, for page walks in generated code (`mmu/walk-code.ts`). i32: see WALK. */
+  walkMode: 2048,
+  /** i32: host offset of guest RAM, its size in bytes, and where its page flags lie. */
+  walkRam: 2052,
+  walkRamBytes: 2056,
+  walkPageFlags: 2060,
+  /** i64: reserved bits of 8-byte page-table entries. */
+  walkReserved: 2064,
+  /** i64: CR3 without its flag bits. */
+  walkRoot: 2072,
+  /** i32: `walkMode` of supervisor accesses, and the base of their TLB; that of user accesses follows it. */
+  walkSupervisor: 2080,
+  tlbSupervisor: 2084,
+  /**
+   * i32: what holds until the next instruction has retired, see ONCE, and the budget that tells whether it has: as long
+   * as the budget is the same. The engine looks when generated code comes back.
+   */
+  once: 2088,
+  onceBudget: 2092,
+  /** i32: how often a place is reached before it is compiled; see `arrivedOften`. */
+  hotThreshold: 2096,
+  /** i32: 1 while a compiled region is in a slow path. */
+  compiled: 2100,
+  /** i32: what compiled code takes for granted is as under this number; see `contextWord`. */
+  codeContext: 2104,
+  /** i32: translations of code addresses may have changed since this number did. */
+  codeGeneration: 2108,
+  /** The state that `codeContext` stands for: i64 stack mask, i32 flat segments, i32 prefixes, i64 limit and base of CS, i32 mode. */
+  knownContext: 2112,
+  /** i64: instructions that the interpreter has retired beside compiled code. */
+  interpreted: 2152,
+  /** Nothing is used from here on. */
+  end: 2160,
+} as const;
+
+/** `CPU.once`: STI's interrupt shadow; RF after IRET. */
+export const ONCE = { shadow: 1, resume: 2 } as const;
+
+/** `CPU.walkMode`: how generated code translates. 0: not at all, TypeScript does it. */
+export const WALK = {
+  /** Paging off; 32-bit, PAE and 4-level paging. */
+  flat: 1,
+  paging32: 2,
+  pae: 3,
+  long: 4,
+  kind: 7,
+  /** Accesses are those of CPL 3. */
+  user: 8,
+  writeProtect: 0x10,
+  smep: 0x20,
+  global: 0x40,
+  pse: 0x80,
 } as const;
 
 /** Parts of the block that mean nothing between instructions, or are derived anew: [from, to). */
@@ -197,9 +235,7 @@ export const CPU_TRANSIENT: readonly (readonly [number, number])[] = [
   [CPU.startPc, CPU.initialPrefixes],
   [CPU.stop, CPU.mode],
   [CPU.args, CPU.segments],
-  [CPU.tlbFills, CPU.flatSegments],
   [CPU.scratch, CPU.startupPage],
-  [CPU.hotThreshold, CPU.interpreted + 8],
 ];
 
 /** Prefix state of one instruction, as the interpreter carries it (`px`). */

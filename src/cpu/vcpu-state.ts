@@ -16,9 +16,15 @@ export class VcpuState {
   readonly base: number;
   readonly data: DataView;
   readonly bytes: Uint8Array;
+  /** The block in words: index `offset >> 2`. */
+  readonly words: Int32Array;
+  /** The whole memory in words, for what is known to be aligned. */
+  readonly memoryWords: Int32Array;
 
   constructor(memory: WebAssembly.Memory, index: number) {
     this.base = VCPU_BASE + index * VCPU_SIZE;
+    this.words = new Int32Array(memory.buffer, this.base, VCPU_SIZE / 4);
+    this.memoryWords = new Int32Array(memory.buffer);
     this.data = new DataView(memory.buffer);
     this.bytes = new Uint8Array(memory.buffer);
   }
@@ -39,21 +45,27 @@ export class VcpuState {
   }
 
   u32(offset: number): number {
-    return this.data.getUint32(this.base + offset, true);
+    return this.words[offset >> 2]! >>> 0;
   }
 
   setU32(offset: number, value: number): void {
-    this.data.setUint32(this.base + offset, value, true);
+    this.words[offset >> 2] = value;
   }
 
   /** 64 bits as a signed integer; exact below 2^53, so for canonical addresses. */
   number(offset: number): number {
-    return this.data.getInt32(this.base + offset + 4, true) * TWO_32 + this.data.getUint32(this.base + offset, true);
+    return this.words[(offset >> 2) + 1]! * TWO_32 + (this.words[offset >> 2]! >>> 0);
   }
 
   setNumber(offset: number, value: number): void {
-    this.data.setUint32(this.base + offset, value >>> 0, true);
-    this.data.setInt32(this.base + offset + 4, Math.floor(value / TWO_32), true);
+    this.words[offset >> 2] = value;
+    this.words[(offset >> 2) + 1] = Math.floor(value / TWO_32);
+  }
+
+  /** Copies 64 bits. */
+  copy64(to: number, from: number): void {
+    this.words[to >> 2] = this.words[from >> 2]!;
+    this.words[(to >> 2) + 1] = this.words[(from >> 2) + 1]!;
   }
 
   u64(offset: number): bigint {
@@ -103,16 +115,18 @@ export class VcpuState {
 
   /** The whole EFLAGS register. */
   get eflags(): number {
-    const result = this.data.getBigInt64(this.base + CPU.flagsResult, true);
-    const carry = this.u32(CPU.flagsCarry);
+    const { words } = this;
+    const low = words[CPU.flagsResult >> 2]!;
+    const high = words[(CPU.flagsResult >> 2) + 1]!;
+    const carry = words[CPU.flagsCarry >> 2]!;
     const cf = carry >>> 31;
-    let flags = this.u32(CPU.eflags) & ~ARITHMETIC_FLAGS;
+    let flags = words[CPU.eflags >> 2]! & ~ARITHMETIC_FLAGS;
     flags |= cf | FLAG.one;
-    if ((carry >>> 30) & 1 ? !cf : cf) flags |= FLAG.of;
+    if (((carry >>> 30) & 1) !== cf) flags |= FLAG.of;
     if (carry & 8) flags |= FLAG.af;
-    if (result === 0n) flags |= FLAG.zf;
-    if ((result < 0n ? 1 : 0) ^ (carry & 1)) flags |= FLAG.sf;
-    let parity = (this.data.getUint8(this.base + CPU.flagsResult) ^ (carry >>> 8)) & 0xff;
+    if ((low | high) === 0) flags |= FLAG.zf;
+    if ((high >>> 31) ^ (carry & 1)) flags |= FLAG.sf;
+    let parity = (low ^ (carry >>> 8)) & 0xff;
     parity ^= parity >> 4;
     parity ^= parity >> 2;
     parity ^= parity >> 1;
@@ -121,17 +135,17 @@ export class VcpuState {
   }
 
   set eflags(value: number) {
-    const bit = (mask: number) => (value & mask ? 1 : 0);
-    const zf = bit(FLAG.zf);
-    const carry =
-      (bit(FLAG.cf) << 31) |
-      ((bit(FLAG.cf) ^ bit(FLAG.of)) << 30) |
-      (bit(FLAG.af) << 3) |
-      bit(FLAG.sf) |
-      ((bit(FLAG.pf) ^ zf) << 8);
-    this.setNumber(CPU.flagsResult, zf ^ 1);
-    this.setU32(CPU.flagsCarry, carry >>> 0);
-    this.setU32(CPU.eflags, ((value & ~ARITHMETIC_FLAGS & 0x3f_7fd7) | FLAG.one) >>> 0);
+    const { words } = this;
+    const cf = value & 1;
+    const pf = (value >> 2) & 1;
+    const af = (value >> 4) & 1;
+    const zf = (value >> 6) & 1;
+    const sf = (value >> 7) & 1;
+    const of = (value >> 11) & 1;
+    words[CPU.flagsResult >> 2] = zf ^ 1;
+    words[(CPU.flagsResult >> 2) + 1] = 0;
+    words[CPU.flagsCarry >> 2] = (cf << 31) | ((cf ^ of) << 30) | (af << 3) | sf | ((pf ^ zf) << 8);
+    words[CPU.eflags >> 2] = (value & ~ARITHMETIC_FLAGS & 0x3f_7fd7) | FLAG.one;
   }
 
   // --- modes ----------------------------------------------------------------------------------------------------
@@ -181,24 +195,34 @@ export class VcpuState {
    * checked here. CS changes need `updateMode` afterwards.
    */
   setSegment(segment: number, selector: number, base: number, limit: number, attributes: number): void {
-    const at = CPU.segments + segment * SEG.size;
-    this.setU32(at + SEG.selector, selector & 0xffff);
-    this.setU32(at + SEG.attributes, attributes);
-    this.setNumber(at + SEG.base, base);
-    this.setNumber(at + SEG.limit, limit >>> 0);
-    const { low, high } = offsetBounds(limit >>> 0, attributes);
-    const type = attributes & ATTR.type;
-    const usable = (attributes & (ATTR.unusable | ATTR.present)) === ATTR.present && (attributes & ATTR.s) !== 0;
-    const isCode = (type & 8) !== 0;
-    const readable = usable && (!isCode || (type & 2) !== 0);
-    const writable = usable && !isCode && (type & 2) !== 0;
-    this.setNumber(at + SEG.low, low);
-    this.setNumber(at + SEG.highRead, readable ? high : -1);
-    this.setNumber(at + SEG.highWrite, writable ? high : -1);
-    const flat = base === 0 && readable && writable && low === 0 && high === 0xffff_ffff;
-    const mask = this.u32(CPU.flatSegments) & ~(1 << segment);
-    this.setU32(CPU.flatSegments, flat ? mask | (1 << segment) : mask);
-    if (segment === SS) this.setNumber(CPU.stackMask, attributes & ATTR.db ? 0xffff_ffff : 0xffff);
+    const { words } = this;
+    const at = (CPU.segments + segment * SEG.size) >> 2;
+    words[at + SEG.selector / 4] = selector & 0xffff;
+    words[at + SEG.attributes / 4] = attributes;
+    words[at + SEG.base / 4] = base;
+    words[at + SEG.base / 4 + 1] = Math.floor(base / TWO_32);
+    words[at + SEG.limit / 4] = limit;
+    words[at + SEG.limit / 4 + 1] = 0;
+    const usable = (attributes & (ATTR.unusable | ATTR.present | ATTR.s)) === (ATTR.present | ATTR.s);
+    const isCode = (attributes & 8) !== 0;
+    const readable = usable && (!isCode || (attributes & 2) !== 0);
+    const writable = usable && !isCode && (attributes & 2) !== 0;
+    // Valid offsets: up to the limit, or above it when expand-down (SDM vol 3, 5.3).
+    const expandDown = (attributes & (ATTR.s | 0xc)) === (ATTR.s | 0x4);
+    const top = !expandDown ? limit | 0 : attributes & ATTR.db ? -1 : 0xffff;
+    words[at + SEG.low / 4] = expandDown ? limit + 1 : 0;
+    words[at + SEG.low / 4 + 1] = expandDown && (limit | 0) === -1 ? 1 : 0;
+    words[at + SEG.highRead / 4] = readable ? top : -1;
+    words[at + SEG.highRead / 4 + 1] = readable ? 0 : -1;
+    words[at + SEG.highWrite / 4] = writable ? top : -1;
+    words[at + SEG.highWrite / 4 + 1] = writable ? 0 : -1;
+    const flat = base === 0 && readable && writable && !expandDown && (limit | 0) === -1;
+    const mask = words[CPU.flatSegments >> 2]! & ~(1 << segment);
+    words[CPU.flatSegments >> 2] = flat ? mask | (1 << segment) : mask;
+    if (segment === SS) {
+      words[CPU.stackMask >> 2] = attributes & ATTR.db ? -1 : 0xffff;
+      words[(CPU.stackMask >> 2) + 1] = 0;
+    }
   }
 
   // --- leaving an instruction -------------------------------------------------------------------------------------
@@ -231,11 +255,4 @@ export class VcpuState {
     const default16 = !this.is64 && (this.initialPrefixes & PX.addressSmall) !== 0;
     return default16 !== ((px & PX.operandSize) !== 0);
   }
-}
-
-/** Valid offsets of a segment: up to the limit, or above it when expand-down (SDM vol 3, 5.3). */
-function offsetBounds(limit: number, attributes: number): { low: number; high: number } {
-  const expandDown = (attributes & (ATTR.s | 0xc)) === (ATTR.s | 0x4);
-  if (!expandDown) return { low: 0, high: limit };
-  return { low: limit + 1, high: attributes & ATTR.db ? 0xffff_ffff : 0xffff };
 }

@@ -82,6 +82,7 @@ export class GuestMemory {
     this.pageFlags = this.bytes.subarray(this.layout.pageFlags, this.layout.pageFlags + ramBytes / PAGE_SIZE);
     this.pages.map(0, ramBytes, this.layout.ram, PAGE_ENTRY.memory | PAGE_ENTRY.writable);
     this.pages.unmap(VGA_WINDOW.base, VGA_WINDOW.length);
+    this.flagSpecialPages(VGA_WINDOW.base, VGA_WINDOW.length);
   }
 
   get ramBytes(): number {
@@ -180,6 +181,7 @@ export class GuestMemory {
   mapExtra(base: number, length: number, hostOffset: number, writable: boolean): void {
     checkPages(base, length);
     this.pages.map(base, length, hostOffset, PAGE_ENTRY.memory | (writable ? PAGE_ENTRY.writable : 0));
+    this.flagSpecialPages(base, length);
     this.flushListeners();
   }
 
@@ -218,6 +220,7 @@ export class GuestMemory {
     }
     const flags = PAGE_ENTRY.memory | (writable ? PAGE_ENTRY.writable : 0);
     this.pages.map(base, length, this.layout.ram + base, flags);
+    this.flagSpecialPages(base, length);
     this.flushListeners();
   }
 
@@ -405,6 +408,7 @@ export class GuestMemory {
   loadMap({ map, a20, extraBytes }: SavedMap): void {
     this.extraUsed = extraBytes;
     this.pages.load(map, this.layout);
+    this.flagSpecialPages(0, this.layout.ramBytes);
     this.a20Enabled = a20;
     this.flushListeners();
   }
@@ -460,6 +464,17 @@ export class GuestMemory {
         const to = Math.min(gpa + length, (page + 1) * PAGE_SIZE);
         for (let i = 0; i < this.listeners.length; i++) this.listeners[i]!.written(from, to - from);
       }
+    }
+  }
+
+  /** Keeps `PAGE_FLAG.special` of the RAM pages in a range in step with the page map. */
+  private flagSpecialPages(base: number, length: number): void {
+    const plain = this.layout.ram + (PAGE_ENTRY.memory | PAGE_ENTRY.writable);
+    const end = Math.min(base + length, this.layout.ramBytes);
+    for (let gpa = base; gpa < end; gpa += PAGE_SIZE) {
+      const page = gpa >>> PAGE_SHIFT;
+      const others = this.pageFlags[page]! & ~PAGE_FLAG.special;
+      this.pageFlags[page] = this.pages.entry(gpa) === plain + gpa ? others : others | PAGE_FLAG.special;
     }
   }
 

@@ -51,6 +51,8 @@ export const PAGE_SHIFT = 12;
 /** Entries of one TLB (the software CPU has one for user and one for supervisor accesses). */
 export const TLB_ENTRIES = 8192;
 export const TLB_ENTRY_SIZE = 32;
+/** One TLB: its entries, 256 bytes of header, and two logs of the entries filled (see `cpu/mmu/tlb-layout.ts`). */
+export const TLB_SIZE = TLB_ENTRIES * (TLB_ENTRY_SIZE + 2 * 4) + 256;
 
 /** Largest guest RAM: it lies from 0 and must end below the PCI hole. */
 export const RAM_MAX = 0xe000_0000;
@@ -64,12 +66,14 @@ export const PAGE_FLAG = {
   /** An access handler watches writes (or everything): no ordinary TLB entry. */
   watchedWrite: 4,
   watchedAll: 8,
+  /** Not plain RAM at its own place: a hole, ROM, or write-protected. Set by `GuestMemory` alone. */
+  special: 16,
 } as const;
 
 export interface Layout {
   /** One byte for each RAM page; see `PAGE_FLAG`. */
   readonly pageFlags: number;
-  /** Two TLBs (supervisor first, then user) and their fill logs for each vCPU. */
+  /** Two TLBs (supervisor first, then user) for each vCPU. */
   readonly tlb: number;
   readonly tlbStride: number;
   readonly ram: number;
@@ -87,8 +91,7 @@ const align = (value: number, to: number) => Math.ceil(value / to) * to;
 export function planLayout(ramBytes: number, extraBytes: number, vcpus = 1): Layout {
   const pageFlags = align(DYNAMIC_BASE, PAGE_SIZE);
   const tlb = align(pageFlags + ramBytes / PAGE_SIZE, PAGE_SIZE);
-  // Two tables, and after each a log of the entries filled (i32 count at -4 is kept in the vCPU block).
-  const tlbStride = 2 * TLB_ENTRIES * (TLB_ENTRY_SIZE + 4);
+  const tlbStride = 2 * TLB_SIZE;
   const ram = align(tlb + tlbStride * vcpus, 0x1_0000);
   const extra = align(ram + ramBytes, 0x1_0000);
   const totalBytes = align(extra + extraBytes, 0x1_0000);

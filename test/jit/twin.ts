@@ -34,9 +34,7 @@ const [PRESENT, WRITE, USER, ACCESSED, DIRTY] = [1, 2, 4, 0x20, 0x40];
 const INTERNAL: readonly (readonly [number, number])[] = [
   [CPU.ripBias, CPU.startPc + 4],
   [CPU.stop, CPU.args + 32],
-  [CPU.tlbFills, CPU.tlbFillsUser + 4],
   [CPU.scratch, CPU.modifySize + 4],
-  [CPU.hotThreshold, CPU.interpreted + 8],
 ];
 
 export interface Outcome {

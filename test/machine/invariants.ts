@@ -6,10 +6,11 @@ import {
   DEVICE_REGISTERS_BASE,
   DEVICE_REGISTERS_SIZE,
   DYNAMIC_BASE,
+  HOT_BASE,
   PAGE_SIZE,
   TLB_ENTRIES,
   TLB_ENTRY_SIZE,
-  HOT_BASE,
+  TLB_SIZE,
   VCPU_BASE,
   VCPU_SIZE,
 } from "../../src/memory/layout.ts";
@@ -18,14 +19,13 @@ import { PAGE_ENTRY, PAGE_ENTRY_FLAGS } from "../../src/memory/page-map.ts";
 /** Fills every part of the machine's memory that belongs to nobody; the function says which part has changed. */
 export function guardMemory(machine: Machine): () => string | undefined {
   const { bytes, layout } = machine.memory;
-  const tlbBytes = 2 * TLB_ENTRIES * (TLB_ENTRY_SIZE + 4);
   const free: [string, number, number][] = [
     ["first page", 0, 0x1000],
-    ["after the vCPU's state", VCPU_BASE + CPU.size, VCPU_BASE + VCPU_SIZE],
+    ["after the vCPU's state", VCPU_BASE + CPU.end, VCPU_BASE + VCPU_SIZE],
     ["other vCPUs", VCPU_BASE + VCPU_SIZE, HOT_BASE],
     ["before the page flags", DYNAMIC_BASE, layout.pageFlags],
     ["after the page flags", layout.pageFlags + layout.ramBytes / PAGE_SIZE, layout.tlb],
-    ["after the TLBs", layout.tlb + tlbBytes, layout.ram],
+    ["after the TLBs", layout.tlb + 2 * TLB_SIZE, layout.ram],
     ["after RAM", layout.ram + layout.ramBytes, layout.extra],
     ["ROM area", layout.extra, layout.extra + 0x10_0000],
     ["end", layout.totalBytes - 0x1_0000, layout.totalBytes],
@@ -48,7 +48,7 @@ export function checkTlbs(machine: Machine): string | undefined {
   const { memory } = machine;
   const { layout, data } = memory;
   for (let tlb = 0; tlb < 2; tlb++) {
-    const base = layout.tlb + tlb * TLB_ENTRIES * (TLB_ENTRY_SIZE + 4);
+    const base = layout.tlb + tlb * TLB_SIZE;
     for (let entry = 0; entry < TLB_ENTRIES; entry++) {
       const at = base + entry * TLB_ENTRY_SIZE;
       // Tags at 0 (read), 8 (write) and 16 (execute); addend and physical address follow.

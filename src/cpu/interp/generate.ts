@@ -8,25 +8,33 @@ import {
 } from "../../emit/index.ts";
 import { CLOCK, HOT_BASE, HOT_ENTRIES } from "../../memory/layout.ts";
 import { type Form, formWidth, immediateBytes, type MandatoryPrefix } from "../isa/define.ts";
+import { SYSTEM_OPERATIONS } from "../isa/system-operations.ts";
 import { CPU, PX, STOP } from "../state.ts";
 import { bulkFunction } from "./bulk.ts";
+import { defineGates } from "./gates.ts";
 import { defineHelpers } from "./helpers.ts";
 import { inlineOpcodes } from "./hot-opcodes.ts";
 import { declareImports, RESULT } from "./imports.ts";
 import { type Ends, functionEnds, InterpreterBuilder, type InterpreterModule } from "./interpreter-builder.ts";
 import { ATTRIBUTES, type Attribute, emitOpcode, emitSwitch } from "./leaf.ts";
+import { defineQuickOperations } from "./quick-operations.ts";
+import { defineSegmentLoads } from "./segment-loads.ts";
 
 /** (cpu, host address after the opcode, prefixes) → RESULT or the address of the next instruction. */
 const INSTRUCTION: FunctionType = { params: ["i32", "i32", "i32"], results: ["i32"] };
 const PREFIXES: readonly MandatoryPrefix[] = ["none", "66", "f3", "f2"];
 
+export const OPERATE: FunctionType = { params: ["i32", "i32", "i32"], results: ["i32"] };
 /** Index of an opcode in the function table: by map, mandatory prefix and operand-size attribute. */
 const MAP_BASE = [0, 768, 768 + 3072, 768 + 2 * 3072] as const;
 const MODE_TABLE = 768 + 3 * 3072;
 /** The longest instruction, SDM vol 2, 2.3.11; with fewer prefixes than this it cannot be longer. */
 const LENGTH_CHECK = 5;
 
-/** The interpreter: exports `run64(cpu)` and `runLegacy(cpu)`, which return a STOP reason. */
+/**
+ * The interpreter: exports `run64(cpu)` and `runLegacy(cpu)`, which return a STOP reason, and the page walks that compiled
+ * code shares with it (see `Walks`), and `deliver` for what comes between instructions (see `Gates`).
+ */
 export function generateInterpreter(
   forms: readonly Form[],
   softfloat: Readonly<Record<string, FunctionType>>,
@@ -38,8 +46,12 @@ export function generateInterpreter(
     imports,
     softfloat: softfloatRefs,
     helpers: { ...defineHelpers(module, imports), bulk: bulkFunction(module), arrived: arrivedFunction(module) },
+    quick: new Map(),
   };
   module.export("bulk", parts.helpers.bulk);
+  const loads = defineSegmentLoads(parts);
+  const gates = defineGates(parts, loads);
+  for (const [name, f] of defineQuickOperations(parts, loads, gates)) parts.quick.set(name, f);
   const table: FunctionRef[] = [];
   for (const mode64 of [false, true]) {
     fillTable(parts, forms, mode64, table);
@@ -47,8 +59,27 @@ export function generateInterpreter(
   for (const mode64 of [false, true]) {
     module.export(mode64 ? "run64" : "runLegacy", mainLoop(parts, forms, mode64));
   }
+  const { walks } = parts.helpers;
+  module.export("walkRead", walks.read);
+  module.export("walkWrite", walks.write);
+  module.export("deliver", gates.deliver);
+  module.export("operate", operateFunction(parts));
   module.table(table);
   return module.build();
+}
+
+/** (cpu, operation, prefixes) → RESULT: a system operation, by generated code where that can do it. For compiled code. */
+function operateFunction({ module, quick, imports }: InterpreterModule): FunctionRef {
+  const f = module.function("operate", OPERATE);
+  const [cpu, operation, px] = [f.param(0), f.param(1), f.param(2)];
+  for (const [name, target] of quick) {
+    f.if(f.eq(operation, SYSTEM_OPERATIONS.indexOf(name)), () => {
+      const done = f.call(target, cpu);
+      f.if(done, () => f.return(done), undefined, true);
+    });
+  }
+  f.return(f.call(imports.system, cpu, operation, px));
+  return f;
 }
 
 function select(forms: readonly Form[], mode64: boolean, map: number, opcode: number, prefix: MandatoryPrefix): Form[] {

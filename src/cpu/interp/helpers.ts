@@ -1,6 +1,7 @@
-import type { Expr, FunctionBuilder, FunctionRef, ModuleBuilder } from "../../emit/index.ts";
+import type { Expr, FunctionBuilder, FunctionRef, FunctionType, ModuleBuilder } from "../../emit/index.ts";
 import { PAGE_SHIFT, PAGE_SIZE, TLB_ENTRIES } from "../../memory/layout.ts";
 import { TLB_ENTRY } from "../mmu/tlb-layout.ts";
+import { defineWalks, type Walks } from "../mmu/walk-code.ts";
 import { CPU, CS, DS, FS, PX, SEG, SS, STOP, VECTOR } from "../state.ts";
 import type { CpuImports } from "./imports.ts";
 
@@ -8,10 +9,20 @@ import type { CpuImports } from "./imports.ts";
 export interface Helpers {
   /** (cpu, linear, bytes) → host address, or 0: abandoned. */
   readonly hostRead: FunctionRef;
-  /** (cpu, linear, bytes) → host address, or 0: not an ordinary page, take the slow path. */
+  /** (cpu, linear, bytes) → host address, or 0: not an ordinary page, `writeSlow` or `proveSlow` decides. */
   readonly hostWrite: FunctionRef;
   /** (cpu, linear, bytes) → host address (maybe the scratch slot), or 0: abandoned. */
   readonly hostModify: FunctionRef;
+  /** As `hostRead` and `hostModify`, for an access that is known to miss the TLB. */
+  readonly readMiss: FunctionRef;
+  readonly modifyMiss: FunctionRef;
+  /** (cpu, linear, bytes) → 1, or 0: abandoned. Writes what stands in `CPU.scratch`. */
+  readonly writeMiss: FunctionRef;
+  /** (cpu, linear, bytes) → 1, or 0: abandoned. What follows a `hostWrite` that gave 0. */
+  readonly writeSlow: FunctionRef;
+  readonly proveSlow: FunctionRef;
+  /** Page walks, for other modules too. */
+  readonly walks: Walks;
   /** Legacy modes: (cpu, segment, offset, bytes, write) → linear address, or -1: abandoned. */
   readonly segment: FunctionRef;
   /** 64-bit mode: (cpu, pc after ModRM, modrm, px, immediate bytes) → linear address, pc. */
@@ -31,15 +42,25 @@ export interface Helpers {
 const MAX_INSTRUCTION = 15;
 
 export function defineHelpers(module: ModuleBuilder, imports: CpuImports): Omit<Helpers, "bulk" | "arrived"> {
+  const walks = defineWalks(module);
+  const readMiss = missFunction(module, "readMiss", walks.read, imports.slowRead);
+  const modifyMiss = missFunction(module, "modifyMiss", walks.write, imports.slowModify);
+  const writeSlow = slowFunction(module, "writeSlow", imports.slowWrite);
   return {
-    hostRead: hostFunction(module, "hostRead", TLB_ENTRY.readTag, imports.slowRead),
-    hostWrite: hostFunction(module, "hostWrite", TLB_ENTRY.writeTag, undefined),
-    hostModify: hostFunction(module, "hostModify", TLB_ENTRY.writeTag, imports.slowModify),
+    hostRead: hostFunction(module, "hostRead", TLB_ENTRY.readTag, readMiss),
+    hostWrite: hostFunction(module, "hostWrite", TLB_ENTRY.writeTag, walks.write),
+    hostModify: hostFunction(module, "hostModify", TLB_ENTRY.writeTag, modifyMiss),
+    readMiss,
+    modifyMiss,
+    writeMiss: writeMiss(module, walks.write, writeSlow),
+    writeSlow,
+    proveSlow: slowFunction(module, "proveSlow", imports.slowProve),
+    walks,
     segment: segmentFunction(module),
     address64: address64(module),
     addressLegacy: addressLegacy(module),
-    refetch64: refetch(module, true, imports),
-    refetchLegacy: refetch(module, false, imports),
+    refetch64: refetch(module, true, walks.fetch, imports),
+    refetchLegacy: refetch(module, false, walks.fetch, imports),
   };
 }
 
@@ -59,13 +80,54 @@ export function hostAddress(f: FunctionBuilder, entry: Expr, linear: Expr): Expr
   return f.add(f.wrap(linear), f.load("i32", 4, entry, TLB_ENTRY.addend));
 }
 
-function hostFunction(module: ModuleBuilder, name: string, tag: number, slow: FunctionRef | undefined): FunctionRef {
-  const f = module.function(name, { params: ["i32", "i64", "i32"], results: ["i32"] });
+const HOST_FUNCTION: FunctionType = { params: ["i32", "i64", "i32"], results: ["i32"] };
+
+function hostFunction(module: ModuleBuilder, name: string, tag: number, miss: FunctionRef): FunctionRef {
+  const f = module.function(name, HOST_FUNCTION);
   const [cpu, linear, bytes] = [f.param(0), f.param(1), f.param(2)];
   const entry = tlbEntry(f, cpu, linear);
   f.if(tlbHit(f, entry, tag, linear, bytes), () => f.return(hostAddress(f, entry, linear)), undefined, true);
-  if (slow === undefined) f.return(f.i32(0));
-  else f.return(f.call(slow, cpu, f.wrap(linear), f.wrap(f.shrU(linear, 32)), bytes));
+  f.return(f.call(miss, cpu, linear, bytes));
+  return f;
+}
+
+/** What follows a walk that gave 0: a fault that it recorded, or TypeScript. */
+function callSlow(f: FunctionBuilder, slow: FunctionRef): void {
+  const [cpu, linear, bytes] = [f.param(0), f.param(1), f.param(2)];
+  f.if(f.load("i32", 4, cpu, CPU.stop), () => f.return(f.i32(0)));
+  f.return(f.call(slow, cpu, f.wrap(linear), f.wrap(f.shrU(linear, 32)), bytes));
+}
+
+function slowFunction(module: ModuleBuilder, name: string, slow: FunctionRef): FunctionRef {
+  const f = module.function(name, HOST_FUNCTION);
+  callSlow(f, slow);
+  f.unreachable();
+  return f;
+}
+
+/** A page walk, else the slow path. */
+function missFunction(module: ModuleBuilder, name: string, walk: FunctionRef, slow: FunctionRef): FunctionRef {
+  const f = module.function(name, HOST_FUNCTION);
+  const host = f.call(walk, f.param(0), f.param(1), f.param(2));
+  f.if(host, () => f.return(host), undefined, true);
+  callSlow(f, slow);
+  f.unreachable();
+  return f;
+}
+
+function writeMiss(module: ModuleBuilder, walk: FunctionRef, writeSlow: FunctionRef): FunctionRef {
+  const f = module.function("writeMiss", HOST_FUNCTION);
+  const [cpu, bytes] = [f.param(0), f.param(2)];
+  const host = f.call(walk, cpu, f.param(1), bytes);
+  f.if(f.eqz(host), () => f.return(f.call(writeSlow, cpu, f.param(1), bytes)), undefined, false);
+  for (const size of [8, 4, 2, 1] as const) {
+    f.if(f.eq(bytes, size), () => {
+      f.store(size, host, f.load("i64", size, cpu, CPU.scratch));
+      f.return(f.i32(1));
+    });
+  }
+  f.memoryCopy(host, f.add(cpu, CPU.scratch), bytes);
+  f.return(f.i32(1));
   return f;
 }
 
@@ -259,29 +321,40 @@ function addressLegacy(module: ModuleBuilder): FunctionRef {
   return f;
 }
 
-/** Fast part of a fetch: the code page is in the TLB and the instruction cannot cross it; else TypeScript does it. */
-function refetch(module: ModuleBuilder, mode64: boolean, imports: CpuImports): FunctionRef {
+/**
+ * Fast part of a fetch: the code page is in the TLB, or a page walk puts it there, and the instruction cannot cross it;
+ * else TypeScript does it.
+ */
+function refetch(module: ModuleBuilder, mode64: boolean, walk: FunctionRef, imports: CpuImports): FunctionRef {
   const f = module.function(mode64 ? "refetch64" : "refetchLegacy", { params: ["i32"], results: ["i32"] });
   const cpu = f.param(0);
   const rip = f.load("i64", 8, cpu, CPU.rip);
   const segment = CPU.segments + CS * SEG.size;
   const linear = mode64 ? rip : f.let(f.and(f.add(rip, f.load("i64", 8, cpu, segment + SEG.base)), 0xffff_ffff));
-  const entry = tlbEntry(f, cpu, linear);
-  let hit = tlbHit(f, entry, TLB_ENTRY.execTag, linear, MAX_INSTRUCTION);
-  if (!mode64) {
+  const host = f.variable("i32", 0);
+  const find = () => {
+    const entry = tlbEntry(f, cpu, linear);
+    f.if(
+      tlbHit(f, entry, TLB_ENTRY.execTag, linear, MAX_INSTRUCTION),
+      () => f.set(host, hostAddress(f, entry, linear)),
+      () => f.set(host, f.call(walk, cpu, linear, MAX_INSTRUCTION)),
+      true,
+    );
+  };
+  if (mode64) find();
+  else {
     // The whole rest of the page must lie within the limit, so that the window needs no second bound.
     const pageEnd = f.add(rip, f.sub(PAGE_SIZE - 1, f.and(linear, PAGE_SIZE - 1)));
-    hit = f.and(hit, f.leU(pageEnd, f.load("i64", 8, cpu, segment + SEG.limit)));
+    f.if(f.leU(pageEnd, f.load("i64", 8, cpu, segment + SEG.limit)), find, undefined, true);
   }
   f.if(
-    hit,
+    f.get(host),
     () => {
-      const host = f.let(hostAddress(f, entry, linear));
-      const start = f.sub(host, f.wrap(f.and(linear, PAGE_SIZE - 1)));
+      const start = f.sub(f.get(host), f.wrap(f.and(linear, PAGE_SIZE - 1)));
       f.store(4, cpu, start, CPU.windowStart);
       f.store(4, cpu, f.i32(PAGE_SIZE - MAX_INSTRUCTION + 1), CPU.windowLength);
-      f.store(8, cpu, f.sub(rip, f.u64(host)), CPU.ripBias);
-      f.return(host);
+      f.store(8, cpu, f.sub(rip, f.u64(f.get(host))), CPU.ripBias);
+      f.return(f.get(host));
     },
     undefined,
     true,

@@ -39,6 +39,8 @@ export interface InterpreterModule {
   readonly imports: CpuImports;
   readonly softfloat: ReadonlyMap<string, FunctionRef>;
   readonly helpers: Helpers;
+  /** System operations that generated code can often do itself: (cpu) → RESULT, or 0: TypeScript has to. */
+  readonly quick: Map<SystemOperation, FunctionRef>;
 }
 
 /** Operand provider of the interpreter: operands are decoded at run time, registers live in the vCPU block. */
@@ -242,7 +244,7 @@ export class InterpreterBuilder extends X86 {
   }
 
   private hostOf(kind: "read" | "modify", linear: Expr, bytes: number): Expr {
-    const { helpers, imports } = this.parts;
+    const { helpers } = this.parts;
     if (!this.inlineMemory) {
       const host = this.call(kind === "read" ? helpers.hostRead : helpers.hostModify, this.cpu, linear, bytes);
       this.abandonUnless(host);
@@ -255,8 +257,7 @@ export class InterpreterBuilder extends X86 {
       tlbHit(this, entry, tag, linear, bytes),
       () => hostAddress(this, entry, linear),
       () => {
-        const slow = kind === "read" ? imports.slowRead : imports.slowModify;
-        const host = this.call(slow, this.cpu, this.wrap(linear), this.wrap(this.shrU(linear, 32)), bytes);
+        const host = this.call(kind === "read" ? helpers.readMiss : helpers.modifyMiss, this.cpu, linear, bytes);
         this.abandonUnless(host);
         return host;
       },
@@ -303,25 +304,30 @@ export class InterpreterBuilder extends X86 {
   }
 
   private writeLinear(linear: Expr, bytes: number, value: Expr): void {
-    const { helpers, imports } = this.parts;
-    const slow = () => {
-      this.storeAt(this.cpu, CPU.scratch, bytes, value);
-      this.abandonUnless(
-        this.call(imports.slowWrite, this.cpu, this.wrap(linear), this.wrap(this.shrU(linear, 32)), bytes),
-      );
-    };
+    const { helpers } = this.parts;
     if (this.inlineMemory) {
       const entry = tlbEntry(this, this.cpu, linear);
       this.if(
         tlbHit(this, entry, TLB_ENTRY.writeTag, linear, bytes),
         () => this.storeAt(hostAddress(this, entry, linear), 0, bytes, value),
-        slow,
+        () => {
+          this.storeAt(this.cpu, CPU.scratch, bytes, value);
+          this.abandonUnless(this.call(helpers.writeMiss, this.cpu, linear, bytes));
+        },
         true,
       );
       return;
     }
     const host = this.call(helpers.hostWrite, this.cpu, linear, bytes);
-    this.if(host, () => this.storeAt(host, 0, bytes, value), slow, true);
+    this.if(
+      host,
+      () => this.storeAt(host, 0, bytes, value),
+      () => {
+        this.storeAt(this.cpu, CPU.scratch, bytes, value);
+        this.abandonUnless(this.call(helpers.writeSlow, this.cpu, linear, bytes));
+      },
+      true,
+    );
   }
 
   writeMemory(address: Address, bytes: Bytes, value: Expr, displacement = 0): void {
@@ -344,14 +350,12 @@ export class InterpreterBuilder extends X86 {
   }
 
   proveWritable(address: Address, bytes: number): void {
+    const { helpers } = this.parts;
     const linear = this.linear(address, bytes, true, 0);
-    const host = this.call(this.parts.helpers.hostWrite, this.cpu, linear, bytes);
+    const host = this.call(helpers.hostWrite, this.cpu, linear, bytes);
     this.if(
       this.eqz(host),
-      () => {
-        const { slowProve } = this.parts.imports;
-        this.abandonUnless(this.call(slowProve, this.cpu, this.wrap(linear), this.wrap(this.shrU(linear, 32)), bytes));
-      },
+      () => this.abandonUnless(this.call(helpers.proveSlow, this.cpu, linear, bytes)),
       undefined,
       false,
     );
@@ -532,6 +536,11 @@ export class InterpreterBuilder extends X86 {
       this.setField("i64", CPU.args + position * 8, operand);
     });
     this.setField("i64", CPU.rip, this.nextRip());
+    const quick = this.parts.quick.get(operation);
+    if (quick !== undefined) {
+      const done = this.call(quick, this.cpu);
+      this.if(done, () => this.context.ends.result(done), undefined, true);
+    }
     const id = SYSTEM_OPERATIONS.indexOf(operation);
     this.context.ends.result(this.call(this.parts.imports.system, this.cpu, id, this.px));
   }

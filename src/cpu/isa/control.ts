@@ -1,5 +1,5 @@
 import type { Expr } from "../../emit/index.ts";
-import { CPU, FLAG, MODE, RAX, RCX, RDX, SEG, VECTOR } from "../state.ts";
+import { CPU, EVENT, FLAG, MODE, ONCE, RAX, RCX, RDX, SEG, VECTOR } from "../state.ts";
 import type { Family, FormSpec } from "./define.ts";
 import { setCf } from "./shifts.ts";
 import type { Bytes, OperandWidth, X86 } from "./x86.ts";
@@ -90,8 +90,33 @@ export const control: Family = (define) => {
   define("cmc", { opcode: 0xf5 }, (x) => setCf(x, x.let(x.xor(x.cf(), 1))));
   define("cld", { opcode: 0xfc }, (x) => x.setField("i32", CPU.eflags, x.and(x.systemFlags(), ~FLAG.df)));
   define("std", { opcode: 0xfd }, (x) => x.setField("i32", CPU.eflags, x.or(x.systemFlags(), FLAG.df)));
-  define("cli", { opcode: 0xfa }, (x) => x.system("cli"));
-  define("sti", { opcode: 0xfb }, (x) => x.system("sti"));
+  /** IOPL lets this CPL change IF; in V86 mode, at CPL 3, that means IOPL 3. */
+  const ownsIf = (x: X86) => x.leU(x.cpl(), x.and(x.shrU(x.systemFlags(), 12), 3));
+  define("cli", { opcode: 0xfa }, (x) =>
+    x.if(
+      ownsIf(x),
+      () => x.setField("i32", CPU.eflags, x.and(x.systemFlags(), ~FLAG.if)),
+      () => x.system("cli"),
+      true,
+    ),
+  );
+  define("sti", { opcode: 0xfb }, (x) => {
+    const nmi = x.and(x.field("i32", CPU.pendingEvents), EVENT.nmi);
+    const waiting = x.let(x.or(nmi, x.field("i32", CPU.intr)));
+    x.if(
+      x.and(ownsIf(x), x.eqz(waiting)),
+      () => {
+        const flags = x.systemFlags();
+        x.if(x.eqz(x.and(flags, FLAG.if)), () => {
+          x.setField("i32", CPU.eflags, x.or(flags, FLAG.if));
+          x.setField("i32", CPU.once, ONCE.shadow);
+          x.setField("i32", CPU.onceBudget, x.budgetLeft());
+        });
+      },
+      () => x.system("sti"),
+      true,
+    );
+  });
 
   define("ud", [
     { map: 1, opcode: 0x0b },

@@ -1,5 +1,7 @@
-import { CPU, DS, ES, FS, GS, PX, RBX, RDX, RSP, SEG, SS, VECTOR } from "../state.ts";
+import type { Expr } from "../../emit/index.ts";
+import { CPU, DS, ES, EVENT, FLAG, FS, GS, MODE, PX, RBX, RDX, RSP, SEG, SS, VECTOR } from "../state.ts";
 import type { Family, FormSpec } from "./define.ts";
+import type { X86 } from "./x86.ts";
 
 const range = (first: number, count: number) => Array.from({ length: count }, (_, i) => first + i);
 const both = (opcode: number, rest: Omit<FormSpec, "opcode" | "size">): FormSpec[] => [
@@ -193,8 +195,13 @@ function stack(define: Parameters<Family>[0]): void {
 
   define("pusha", { opcode: 0x60, modes: "legacy" }, (x) => x.system("pusha", x.i64(x.width)));
   define("popa", { opcode: 0x61, modes: "legacy" }, (x) => x.system("popa", x.i64(x.width)));
-  define("pushf", { opcode: 0x9c, size: "d64" }, (x) => x.system("pushf", x.i64(x.width)));
-  define("popf", { opcode: 0x9d, size: "d64" }, (x) => x.system("popf", x.i64(x.width)));
+  const inV86 = (x: X86) => x.and(x.field("i32", CPU.mode), MODE.v86);
+  define("pushf", { opcode: 0x9c, size: "d64" }, (x) => {
+    x.if(inV86(x), () => x.system("pushf", x.i64(x.width)), undefined, false);
+    const flags = x.or(x.and(x.systemFlags(), ~(FLAG.vm | FLAG.rf)), x.flagsImage());
+    x.push(x.u64(x.let(x.or(flags, FLAG.one))));
+  });
+  define("popf", { opcode: 0x9d, size: "d64" }, popFlags);
   define("enter", { opcode: 0xc8, imm: "enter", size: "d64" }, (x) => x.system("enter", x.imm, x.imm2, x.i64(x.width)));
   define("leave", { opcode: 0xc9, size: "d64" }, (x) => {
     const frame = x.mode64 ? x.readGpr(5, 64) : x.let(x.and(x.readGpr(5, 32), x.stackMask()));
@@ -202,4 +209,26 @@ function stack(define: Parameters<Family>[0]): void {
     x.writeStackPointer(x.add(frame, x.bytes));
     x.writeGpr(5, value);
   });
+}
+
+/** POPF of what lies in an ordinary page and changes nothing that the engine has to look at; else the slow path. */
+function popFlags(x: X86): void {
+  const slow = (condition: Expr) => x.if(condition, () => x.system("popf", x.i64(x.width)), undefined, false);
+  const top = x.readStackPointer();
+  const host = x.plainHost(x.stackAddress(top), x.bytes, false);
+  slow(x.eqz(host));
+  slow(x.or(x.and(x.field("i32", CPU.mode), MODE.v86), x.and(x.field("i32", CPU.pendingEvents), EVENT.nmi)));
+  const image = x.load("i32", x.width === 16 ? 2 : 4, host);
+  const old = x.systemFlags();
+  const cpl = x.cpl();
+  // In real mode CPL is 0, so that it may change everything there too.
+  const always = FLAG.tf | FLAG.df | FLAG.nt | (x.width === 16 ? 0 : FLAG.ac | FLAG.id);
+  const byIopl = x.shl(x.leU(cpl, x.and(x.shrU(old, 12), 3)), 9);
+  const mask = x.let(x.or(x.or(byIopl, always), x.select(cpl, x.i32(0), x.i32(FLAG.iopl))));
+  const flags = x.let(x.or(x.and(old, x.xor(x.or(mask, FLAG.rf), -1)), x.and(image, mask)));
+  slow(x.or(x.and(flags, FLAG.tf), x.and(x.xor(flags, old), FLAG.ac)));
+  slow(x.and(x.ne(x.and(flags, FLAG.if), 0), x.ne(x.field("i32", CPU.intr), 0)));
+  x.writeStackPointer(x.add(top, x.bytes));
+  x.flagsFromImage(image);
+  x.setField("i32", CPU.eflags, flags);
 }

@@ -330,13 +330,19 @@ export abstract class X86 extends FunctionBuilder {
     return code & 1 ? this.eqz(value) : value;
   }
 
+  /** i32: instructions that may retire after this one, before the run loop is left. */
+  budgetLeft(): Expr {
+    return this.load("i32", 4, this.i32(0), CLOCK.budget);
+  }
+
   /** i64: virtual time in ns, which is the time stamp counter before IA32_TSC_ADJUST. */
   virtualTime(): Expr {
     const zero = this.i32(0);
     const word = (address: number) => this.load("i32", 4, zero, address);
-    const executed = this.sub(word(CLOCK.sliceBudget), word(CLOCK.budget));
+    const executed = this.sub(word(CLOCK.sliceBudget), this.budgetLeft());
     const elapsed = this.shrU(this.mul(this.s64(executed), this.u64(word(CLOCK.rate))), CLOCK_RATE_SHIFT);
-    return this.let(this.add(this.load("i64", 8, zero, CLOCK.baseNs), elapsed));
+    // At once: time goes on.
+    return this.capture(this.add(this.load("i64", 8, zero, CLOCK.baseNs), elapsed));
   }
 
   // --- stack ----------------------------------------------------------------------------------------------------

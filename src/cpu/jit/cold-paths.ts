@@ -32,7 +32,13 @@ export interface ColdPaths {
   readonly abandon: FunctionRef;
 }
 
-export function defineColdPaths(module: ModuleBuilder, imports: CpuImports): ColdPaths {
+/** Page walks in generated code: (cpu, linear i64, bytes) → host address, or 0. */
+export interface ImportedWalks {
+  readonly read: FunctionRef;
+  readonly write: FunctionRef;
+}
+
+export function defineColdPaths(module: ModuleBuilder, imports: CpuImports, walks: ImportedWalks): ColdPaths {
   const define = (name: string, params: FunctionType["params"], results: FunctionType["results"], where = 3) => {
     const f = module.function(name, {
       params: ["i32", ...params, ...new Array<"i32">(where).fill("i32")],
@@ -41,13 +47,19 @@ export function defineColdPaths(module: ModuleBuilder, imports: CpuImports): Col
     return { f, operands: params.map((_, i) => f.param(i + 1)), where: new Where(f, params.length + 1) };
   };
 
-  const memory = (name: string, slow: FunctionRef, redo: boolean): FunctionRef => {
+  const memory = (name: string, walk: FunctionRef, slow: FunctionRef, host: boolean): FunctionRef => {
     const { f, operands, where } = define(name, ["i64", "i32"], ["i32", "i32"]);
     const [linear, bytes] = operands as [Expr, Expr];
     where.before();
+    const found = f.call(walk, f.param(0), linear, bytes);
+    f.if(found, () => {
+      if (!host) copyScratch(f, found, bytes);
+      f.return(host ? found : f.i32(1), where.given());
+    });
+    where.abandonIfStopped([f.i32(0), f.i32(0)]);
     const result = f.call(slow, f.param(0), f.wrap(linear), f.wrap(f.shrU(linear, 32)), bytes);
     where.abandonUnless(result, [f.i32(0), f.i32(0)]);
-    if (redo) where.redoWithoutBudget([f.i32(0), f.i32(0)]);
+    where.redoWithoutBudget([f.i32(0), f.i32(0)]);
     f.return(result, where.left());
     return f;
   };
@@ -96,16 +108,26 @@ export function defineColdPaths(module: ModuleBuilder, imports: CpuImports): Col
   };
 
   return {
-    read: memory("read", imports.slowRead, true),
-    modify: memory("modify", imports.slowModify, true),
-    write: memory("write", imports.slowWrite, true),
-    prove: memory("prove", imports.slowProve, true),
+    read: memory("read", walks.read, imports.slowRead, true),
+    modify: memory("modify", walks.write, imports.slowModify, true),
+    write: memory("write", walks.write, imports.slowWrite, false),
+    prove: memory("prove", walks.write, imports.slowProve, true),
     commit: commit(),
     portIn: portIn(),
     portOut: portOut(),
     raise: raise(),
     abandon: abandon(),
   };
+}
+
+/** Copies 1 to 16 bytes from the scratch slot. */
+function copyScratch(f: FunctionBuilder, host: Expr, bytes: Expr): void {
+  const cpu = f.param(0);
+  for (const width of [1, 2, 4, 8] as const) {
+    const copy = () => f.store(width, host, f.load("i64", width, cpu, CPU.scratch));
+    f.if(f.eq(bytes, width), copy);
+  }
+  f.if(f.eq(bytes, 16), () => f.storeV128(host, f.loadV128(cpu, CPU.scratch)));
 }
 
 /** The place of an instruction in its region, and what depends on it. */
@@ -139,6 +161,16 @@ class Where {
     f.store(4, cpu, f.i32(STOP.none), CPU.stop);
     f.store(4, cpu, f.i32(1), CPU.compiled);
     this.setBudget(this.budget);
+  }
+
+  /** What there was when it began. */
+  given(): Expr {
+    return this.budget;
+  }
+
+  /** After a walk: a page fault. */
+  abandonIfStopped(results: readonly Expr[]): void {
+    this.abandonUnless(this.f.eqz(this.f.load("i32", 4, this.f.param(0), CPU.stop)), results);
   }
 
   /** What the slow path has left. */

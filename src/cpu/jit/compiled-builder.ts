@@ -1,5 +1,4 @@
 import { constantOf, type Expr, type Label, type Operand } from "../../emit/index.ts";
-import { CLOCK, CLOCK_RATE_SHIFT } from "../../memory/layout.ts";
 import type { Bytes, OperandWidth, RepeatOptions } from "../isa/x86.ts";
 import { CPU, DS, ES, PX, RAX, RCX, RDI, RSI, VECTOR } from "../state.ts";
 import { type CompiledModule, MemoryAccess, type Place } from "./memory-access.ts";
@@ -304,13 +303,8 @@ export abstract class CompiledOperands extends MemoryAccess {
     return false;
   }
 
-  override virtualTime(): Expr {
-    const zero = this.i32(0);
-    const executed = this.sub(this.load("i32", 4, zero, CLOCK.sliceBudget), this.budgetNow());
-    const rate = this.load("i32", 4, zero, CLOCK.rate);
-    const elapsed = this.shrU(this.mul(this.s64(executed), this.u64(rate)), CLOCK_RATE_SHIFT);
-    // At once: the budget goes on.
-    return this.capture(this.add(this.load("i64", 8, zero, CLOCK.baseNs), elapsed));
+  override budgetLeft(): Expr {
+    return this.budgetNow();
   }
 
   portIn(port: Expr, bytes: Bytes): Expr {

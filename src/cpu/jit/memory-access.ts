@@ -37,8 +37,9 @@ export interface CompiledModule {
   readonly module: ModuleBuilder;
   readonly imports: CpuImports;
   readonly softfloat: ReadonlyMap<string, FunctionRef>;
-  /** See `bulkFunction`. */
+  /** Functions of the interpreter: see `bulkFunction` and `operateFunction`. */
   readonly bulk: FunctionRef;
+  readonly operate: FunctionRef;
   readonly cold: ColdPaths;
   /** See Helpers.segment of the interpreter. */
   readonly segment: FunctionRef;
@@ -313,6 +314,21 @@ export abstract class MemoryAccess extends RegisterCache {
 
   hostRead(address: Address, bytes: number): Expr {
     return this.hostOf("read", this.linear(address, bytes, false), bytes);
+  }
+
+  override plainHost(address: Address, bytes: number, write: boolean): Expr {
+    const segment = Number(constantOf(address.segment));
+    if (!this.mode64 && ((this.context.flatSegments >> segment) & 1) === 0) return this.i32(0);
+    const linear = this.let(address.offset);
+    const entry = this.entry(linear);
+    const hit = tlbHit(this, entry, write ? TLB_ENTRY.writeTag : TLB_ENTRY.readTag, linear, bytes);
+    return this.choose(
+      "i32",
+      hit,
+      () => hostAddress(this, entry, linear),
+      () => this.i32(0),
+      true,
+    );
   }
 
   private linear128(address: Address, write: boolean, aligned: boolean): Expr {

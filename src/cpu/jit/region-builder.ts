@@ -110,8 +110,7 @@ export class RegionBuilder extends CompiledOperands {
     this.storeState();
     this.setField("i32", CPU.startPc, this.get(this.pc));
     this.setField("i32", CPU.compiled, 0);
-    const { system } = this.parts.imports;
-    const result = this.call(system, this.cpu, this.get(this.operation), this.get(this.prefixBits));
+    const result = this.call(this.parts.operate, this.cpu, this.get(this.operation), this.get(this.prefixBits));
     this.unlikely(this.eqz(result), () => {
       this.setField("i64", CPU.rip, this.add(this.field("i64", CPU.ripBias), this.u64(this.get(this.pc))));
       const left = this.load("i32", 4, this.i32(0), CLOCK.budget);

@@ -1,6 +1,7 @@
 import { type FunctionType, ModuleBuilder } from "../../emit/index.ts";
 import { Decoder } from "../decode/decoder.ts";
 import { BULK } from "../interp/bulk.ts";
+import { OPERATE } from "../interp/generate.ts";
 import { segmentFunction } from "../interp/helpers.ts";
 import { declareImports } from "../interp/imports.ts";
 import type { Form } from "../isa/define.ts";
@@ -55,7 +56,13 @@ export class RegionCompiler {
     const types = Object.fromEntries(helpers.map((name) => [name, this.softfloat[name]!]));
     const { cpu: imports, helpers: softfloat } = declareImports(module, types);
     const bulk = module.importFunction("interpreter", "bulk", BULK);
-    const cold = defineColdPaths(module, imports);
-    return { module, imports, softfloat, bulk, cold, segment: segmentFunction(module) };
+    const operate = module.importFunction("interpreter", "operate", OPERATE);
+    const walk = { params: ["i32", "i64", "i32"], results: ["i32"] } as const;
+    const walks = {
+      read: module.importFunction("interpreter", "walkRead", walk),
+      write: module.importFunction("interpreter", "walkWrite", walk),
+    };
+    const cold = defineColdPaths(module, imports, walks);
+    return { module, imports, softfloat, bulk, operate, cold, segment: segmentFunction(module) };
   }
 }

@@ -1,11 +1,11 @@
 import { type IoClient, WAIT } from "../../io/types.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
-import { PAGE_FLAG, PAGE_SIZE, TLB_ENTRIES, TLB_ENTRY_SIZE } from "../../memory/layout.ts";
+import { PAGE_FLAG, PAGE_SIZE, TLB_SIZE } from "../../memory/layout.ts";
 import { PAGE_ENTRY, PAGE_ENTRY_FLAGS } from "../../memory/page-map.ts";
-import { CPU, CS, FLAG, MODE, SEG, SS, STOP, VECTOR } from "../state.ts";
+import { CPU, CS, FLAG, MODE, SEG, SS, STOP, VECTOR, WALK } from "../state.ts";
 import { ABANDON, type VcpuState } from "../vcpu-state.ts";
 import type { Breakpoints } from "./breakpoints.ts";
-import { ACCESS, PageWalker, type PagingMode } from "./page-walk.ts";
+import { ACCESS, PageWalker, type PagingMode, reservedHigh } from "./page-walk.ts";
 import { Tlb } from "./tlb.ts";
 import { TLB_ENTRY } from "./tlb-layout.ts";
 
@@ -62,10 +62,14 @@ export class Mmu {
     this.walker = new PageWalker(memory);
     this.paging.pdpte = new Uint32Array(memory.memory.buffer, cpu.base + CPU.pdpte, 8);
     this.scratch = memory.bytes.subarray(cpu.base + CPU.scratch, cpu.base + CPU.scratch + 64);
-    const { tlb, tlbStride } = memory.layout;
+    const { tlb, tlbStride, ram, ramBytes, pageFlags } = memory.layout;
     const base = tlb + index * tlbStride;
     this.supervisor = new Tlb(memory.memory, base);
-    this.user = new Tlb(memory.memory, base + TLB_ENTRIES * (TLB_ENTRY_SIZE + 4));
+    this.user = new Tlb(memory.memory, base + TLB_SIZE);
+    cpu.setU32(CPU.tlbSupervisor, base);
+    cpu.setU32(CPU.walkRam, ram);
+    cpu.setU32(CPU.walkRamBytes, ramBytes);
+    cpu.setU32(CPU.walkPageFlags, pageFlags);
     memory.listen({ flush: () => this.flushAll(), written: () => {} });
   }
 
@@ -87,7 +91,28 @@ export class Mmu {
     const low = cpu.u32(CPU.cr3);
     const high = paging.long ? cpu.u32(CPU.cr3 + 4) & 0xf : 0;
     paging.root = high * TWO_32 + ((low & (paging.pae && !paging.long ? 0xffff_ffe0 : 0xffff_f000)) >>> 0);
+    this.updateWalks();
   }
+
+  /** What page walks in generated code go by. */
+  private updateWalks(): void {
+    const { cpu, paging } = this;
+    cpu.setNumber(CPU.walkRoot, paging.root);
+    cpu.setU32(CPU.walkReserved, 0);
+    cpu.setU32(CPU.walkReserved + 4, reservedHigh(paging));
+    let mode: number = WALK.flat;
+    if (paging.paging) mode = paging.long ? WALK.long : paging.pae ? WALK.pae : WALK.paging32;
+    if (paging.writeProtect) mode |= WALK.writeProtect;
+    if (paging.smep) mode |= WALK.smep;
+    if (paging.global) mode |= WALK.global;
+    if (paging.pse) mode |= WALK.pse;
+    this.walks = this.breakpoints.any || !this.memory.a20 ? 0 : mode;
+    cpu.setU32(CPU.walkSupervisor, this.walks);
+    this.updatePrivilege();
+  }
+
+  /** `CPU.walkMode` of supervisor accesses; 0 when each access has to be looked at. */
+  private walks = 0;
 
   /**
    * PAE paging loads its four top entries when CR3 is loaded. False: a present one has reserved bits set (#GP(0)).
@@ -108,21 +133,27 @@ export class Mmu {
 
   /** After a change of CPL, EFLAGS.AC or CR0.AM: chooses the TLB that generated code uses. */
   updatePrivilege(): void {
-    const { cpu } = this;
-    const user = cpu.cpl === 3;
-    const check = user && (cpu.u32(CPU.eflags) & FLAG.ac) !== 0 && (cpu.u32(CPU.cr0) & CR0_AM) !== 0;
-    if (check !== this.alignmentCheck) {
+    const { cpu, walks } = this;
+    if (cpu.cpl === 3) {
+      const check = (cpu.u32(CPU.eflags) & FLAG.ac) !== 0 && (cpu.u32(CPU.cr0) & CR0_AM) !== 0;
+      if (check && !this.alignmentCheck) this.user.flush(false);
       this.alignmentCheck = check;
-      if (check) this.user.flush(false);
+      cpu.setU32(CPU.tlbBase, this.user.base);
+      cpu.setU32(CPU.walkMode, walks === 0 || check ? 0 : walks | WALK.user);
+    } else {
+      this.alignmentCheck = false;
+      cpu.setU32(CPU.tlbBase, this.supervisor.base);
+      cpu.setU32(CPU.walkMode, walks);
     }
-    cpu.setU32(CPU.tlbBase, user ? this.user.base : this.supervisor.base);
   }
 
   /** Set by the engine: translations of code may have changed. */
   onFlush: () => void = () => {};
 
+  /** Also after a change of breakpoints or A20. */
   flushAll(): void {
     this.onFlush();
+    this.updateWalks();
     this.supervisor.flush(false);
     this.user.flush(false);
     this.cpu.setU32(CPU.windowLength, 0);

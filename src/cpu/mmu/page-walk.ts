@@ -57,6 +57,11 @@ const RESERVED_HIGH = 0x000f_ffff & ~((1 << PHYSICAL_BITS_HIGH) - 1);
 const RESERVED_HIGH_PAE = 0x7fff_ffff & ~((1 << PHYSICAL_BITS_HIGH) - 1);
 const FRAME_LOW = 0xffff_f000;
 
+/** Reserved bits in the high half of 8-byte entries, at every level. */
+export function reservedHigh(mode: PagingMode): number {
+  return (mode.long ? RESERVED_HIGH : RESERVED_HIGH_PAE) | (mode.noExecute ? 0 : PTE.noExecuteHigh);
+}
+
 /**
  * Walks the guest's page tables and keeps accessed and dirty bits (SDM vol 3, chapter 4). Entries are read as two 32-bit
  * halves: numbers are exact and nothing is allocated.
@@ -127,9 +132,7 @@ export class PageWalker {
       return false;
     }
     if (wide) {
-      const noExecuteReserved = !mode.noExecute && (high & PTE.noExecuteHigh) !== 0;
-      const reservedHigh = mode.long ? RESERVED_HIGH : RESERVED_HIGH_PAE;
-      if ((high & reservedHigh) !== 0 || noExecuteReserved || (low & reservedLow) !== 0) {
+      if ((high & reservedHigh(mode)) !== 0 || (low & reservedLow) !== 0) {
         this.fail(access, true, true, mode);
         return false;
       }

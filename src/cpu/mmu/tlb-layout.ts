@@ -1,3 +1,5 @@
+import { TLB_ENTRIES, TLB_ENTRY_SIZE } from "../../memory/layout.ts";
+
 /**
  * One TLB entry, 32 bytes. A tag is the linear page address (64 bits, low 12 bits clear) when accesses of its kind may go
  * straight to `linear + addend`; anything unusual (MMIO, watched, not yet dirty) has `NO_TAG` there and takes the slow path.
@@ -8,9 +10,37 @@ export const TLB_ENTRY = {
   execTag: 16,
   /** i32: host address = low half of the linear address + addend, modulo 2^32. */
   addend: 24,
-  /** i32: bit 0: a global translation. Bits 31:12: guest-physical page, low part. */
+  /** i32: bits 31:12: guest-physical page, low part. Below: see TLB_FLAG. */
   physical: 28,
 } as const;
 
-/** Never equal to a page address. */
+/** Set in a tag that equals no page address. */
 export const NO_TAG = 1;
+
+export const TLB_FLAG = {
+  /** A global translation: CR3 loads leave it. */
+  global: 1,
+  /** Part of a large page: INVLPG of another address in it drops this entry too. */
+  large: 2,
+  /** The entry stands in the log, whether it holds a translation now or not. */
+  logged: 4,
+  /** The same for the log of global translations. */
+  loggedGlobal: 8,
+} as const;
+
+/**
+ * What follows the entries, as offsets from the TLB's base. The logs tell a flush where to look: it costs what was filled.
+ * An entry stands at most once in each of them.
+ */
+const HEADER = TLB_ENTRIES * TLB_ENTRY_SIZE;
+export const TLB_HEADER = {
+  /** i32: entries in the two logs. */
+  filled: HEADER,
+  filledGlobal: HEADER + 4,
+  /** 1024 bits, by bits 31:22 of linear addresses: a large page was entered there since the last flush of everything. */
+  large: HEADER + 128,
+  largeBytes: 128,
+  /** i32 each: numbers of entries. */
+  log: HEADER + 256,
+  logGlobal: HEADER + 256 + TLB_ENTRIES * 4,
+} as const;

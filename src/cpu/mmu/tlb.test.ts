@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { TLB_ENTRIES, TLB_ENTRY_SIZE } from "../../memory/layout.ts";
+import { TLB_ENTRIES, TLB_SIZE } from "../../memory/layout.ts";
 import { Tlb } from "./tlb.ts";
 import { TLB_ENTRY } from "./tlb-layout.ts";
 
@@ -7,8 +7,7 @@ const PAGE = 4096;
 const HOST = 0x50_0000;
 
 function tlbUnderTest(): Tlb {
-  const bytes = TLB_ENTRIES * (TLB_ENTRY_SIZE + 4);
-  return new Tlb(new WebAssembly.Memory({ initial: Math.ceil(bytes / 65536) }), 0);
+  return new Tlb(new WebAssembly.Memory({ initial: Math.ceil(TLB_SIZE / 65536) }), 0);
 }
 
 interface Rights {

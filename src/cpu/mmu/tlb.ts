@@ -1,12 +1,15 @@
-import { PAGE_SHIFT, PAGE_SIZE, TLB_ENTRIES, TLB_ENTRY_SIZE } from "../../memory/layout.ts";
-import { NO_TAG, TLB_ENTRY } from "./tlb-layout.ts";
+import { PAGE_SHIFT, PAGE_SIZE, TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_SIZE } from "../../memory/layout.ts";
+import { NO_TAG, TLB_ENTRY, TLB_FLAG, TLB_HEADER } from "./tlb-layout.ts";
 
 const WORDS = TLB_ENTRY_SIZE / 4;
-const GLOBAL = 1;
-const LARGE = 2;
+const FLAGS = TLB_ENTRY.physical / 4;
+const FILLED = TLB_HEADER.filled / 4;
+const FILLED_GLOBAL = TLB_HEADER.filledGlobal / 4;
+const LOG = TLB_HEADER.log / 4;
+const LOG_GLOBAL = TLB_HEADER.logGlobal / 4;
 
 /**
- * One direct-mapped TLB in the machine's memory, with a log of the entries filled, so that a flush costs what was filled.
+ * One direct-mapped TLB in the machine's memory. Page walks in generated code fill it too (`walk-code.ts`).
  * The largest page that one INVLPG drops is 4 MiB.
  */
 export class Tlb {
@@ -15,40 +18,37 @@ export class Tlb {
   /** Flushes of everything, for statistics. */
   fullFlushes = 0;
   private readonly words: Int32Array;
-  private readonly log: Int32Array;
-  private filled = 0;
-  private largePages = false;
+  /** See TLB_HEADER.large. */
+  private readonly large: Uint8Array;
 
   constructor(memory: WebAssembly.Memory, base: number) {
     this.base = base;
-    this.words = new Int32Array(memory.buffer, base, TLB_ENTRIES * WORDS);
-    this.log = new Int32Array(memory.buffer, base + TLB_ENTRIES * TLB_ENTRY_SIZE, TLB_ENTRIES);
+    this.words = new Int32Array(memory.buffer, base, TLB_SIZE / 4);
+    this.large = new Uint8Array(memory.buffer, base + TLB_HEADER.large, TLB_HEADER.largeBytes);
     this.reset();
   }
 
-  /** Drops everything, global or not, without looking at the log. */
+  /** Drops everything, global or not, without looking at the logs. */
   reset(): void {
-    for (let entry = 0; entry < TLB_ENTRIES; entry++) this.clear(entry);
-    this.filled = 0;
-    this.largePages = false;
+    for (let entry = 0; entry < TLB_ENTRIES; entry++) this.clear(entry, 0);
+    this.words[FILLED] = 0;
+    this.words[FILLED_GLOBAL] = 0;
+    this.large.fill(0);
   }
 
-  private clear(entry: number): void {
-    const at = entry * WORDS;
-    this.words[at + TLB_ENTRY.readTag / 4] = NO_TAG;
-    this.words[at + TLB_ENTRY.writeTag / 4] = NO_TAG;
-    this.words[at + TLB_ENTRY.execTag / 4] = NO_TAG;
-    this.words[at + TLB_ENTRY.physical / 4] = 0;
-  }
-
-  private isEmpty(entry: number): boolean {
+  /** Empties an entry; `logged` says in which logs it stands. */
+  private clear(entry: number, logged: number): void {
     const at = entry * WORDS;
     const { words } = this;
-    return (
-      words[at + TLB_ENTRY.readTag / 4] === NO_TAG &&
-      words[at + TLB_ENTRY.writeTag / 4] === NO_TAG &&
-      words[at + TLB_ENTRY.execTag / 4] === NO_TAG
-    );
+    words[at + TLB_ENTRY.readTag / 4] = NO_TAG;
+    words[at + TLB_ENTRY.writeTag / 4] = NO_TAG;
+    words[at + TLB_ENTRY.execTag / 4] = NO_TAG;
+    words[at + FLAGS] = logged;
+  }
+
+  /** Empties an entry where it stands: the logs keep it. */
+  private drop(entry: number): void {
+    this.clear(entry, this.words[entry * WORDS + FLAGS]! & (TLB_FLAG.logged | TLB_FLAG.loggedGlobal));
   }
 
   /**
@@ -67,12 +67,6 @@ export class Tlb {
     large: boolean,
   ): void {
     const entry = (linearLow >>> PAGE_SHIFT) & (TLB_ENTRIES - 1);
-    if (!readable && !writable && !executable) {
-      // An entry that matches nothing would look empty and be logged again at every access.
-      this.drop(entry);
-      return;
-    }
-    if (this.isEmpty(entry)) this.log[this.filled++] = entry;
     const { words } = this;
     const at = entry * WORDS;
     const page = linearLow & -PAGE_SIZE;
@@ -83,8 +77,20 @@ export class Tlb {
     words[at + 4] = executable ? page : NO_TAG;
     words[at + 5] = linearHigh;
     words[at + TLB_ENTRY.addend / 4] = host - page;
-    words[at + TLB_ENTRY.physical / 4] = (physical & -PAGE_SIZE) | (global ? GLOBAL : 0) | (large ? LARGE : 0);
-    if (large) this.largePages = true;
+    let flags = (words[at + FLAGS]! & (TLB_FLAG.logged | TLB_FLAG.loggedGlobal)) | (physical & -PAGE_SIZE);
+    if (global) {
+      flags |= TLB_FLAG.global;
+      if ((flags & TLB_FLAG.loggedGlobal) === 0) words[LOG_GLOBAL + words[FILLED_GLOBAL]!++] = entry;
+      flags |= TLB_FLAG.loggedGlobal;
+    } else {
+      if ((flags & TLB_FLAG.logged) === 0) words[LOG + words[FILLED]!++] = entry;
+      flags |= TLB_FLAG.logged;
+    }
+    if (large) {
+      flags |= TLB_FLAG.large;
+      this.large[linearLow >>> 25]! |= 1 << ((linearLow >>> 22) & 7);
+    }
+    words[at + FLAGS] = flags;
   }
 
   /**
@@ -92,11 +98,14 @@ export class Tlb {
    * for accesses from TypeScript.
    */
   hit(linear: number, bytes: number, tag: number): number {
-    const low = linear | 0;
+    return this.hitHalves(linear | 0, Math.floor(linear / 0x1_0000_0000), bytes, tag);
+  }
+
+  /** The same by the halves of the linear address, both as signed numbers. */
+  hitHalves(low: number, high: number, bytes: number, tag: number): number {
     const at = ((low >>> PAGE_SHIFT) & (TLB_ENTRIES - 1)) * WORDS;
     const { words } = this;
-    if (words[at + tag / 4] !== (low & -PAGE_SIZE)) return 0;
-    if (words[at + tag / 4 + 1] !== Math.floor(linear / 0x1_0000_0000)) return 0;
+    if (words[at + tag / 4] !== (low & -PAGE_SIZE) || words[at + tag / 4 + 1] !== high) return 0;
     if ((low & (PAGE_SIZE - 1)) + bytes > PAGE_SIZE) return 0;
     return (words[at + TLB_ENTRY.addend / 4]! + low) >>> 0;
   }
@@ -104,46 +113,43 @@ export class Tlb {
   /** Drops all translations, or all but the global ones. */
   flush(keepGlobal: boolean): void {
     this.fullFlushes++;
-    let kept = 0;
-    for (let i = 0; i < this.filled; i++) {
-      const entry = this.log[i]!;
-      if (keepGlobal && (this.words[entry * WORDS + TLB_ENTRY.physical / 4]! & GLOBAL) !== 0) this.log[kept++] = entry;
-      else this.clear(entry);
+    const { words } = this;
+    for (let i = words[FILLED]! - 1; i >= 0; i--) {
+      const entry = words[LOG + i]!;
+      const flags = words[entry * WORDS + FLAGS]!;
+      if (!keepGlobal || (flags & TLB_FLAG.global) === 0) this.clear(entry, flags & TLB_FLAG.loggedGlobal);
+      else words[entry * WORDS + FLAGS] = flags & ~TLB_FLAG.logged;
     }
-    this.filled = kept;
-    if (kept === 0) this.largePages = false;
+    words[FILLED] = 0;
+    if (keepGlobal) return;
+    for (let i = words[FILLED_GLOBAL]! - 1; i >= 0; i--) this.clear(words[LOG_GLOBAL + i]!, 0);
+    words[FILLED_GLOBAL] = 0;
+    this.large.fill(0);
   }
 
   /** Drops the translation of one linear address (INVLPG): also a large page around it, and global ones. */
   invalidate(linearLow: number): void {
     const entry = (linearLow >>> PAGE_SHIFT) & (TLB_ENTRIES - 1);
-    if (!this.largePages) {
-      this.drop(entry);
-      return;
-    }
+    this.drop(entry);
+    if ((this.large[linearLow >>> 25]! & (1 << ((linearLow >>> 22) & 7))) === 0) return;
     // Any entry of the same 4 MiB may come from the same large page.
     const first = entry & ~0x3ff;
     for (let i = first; i < first + 0x400; i++) {
-      if (i === entry || (this.words[i * WORDS + TLB_ENTRY.physical / 4]! & LARGE) !== 0) this.drop(i);
+      if ((this.words[i * WORDS + FLAGS]! & TLB_FLAG.large) !== 0) this.drop(i);
     }
-  }
-
-  /** Empties an entry but leaves it in the log: the next fill there must not log it twice. */
-  private drop(entry: number): void {
-    if (this.isEmpty(entry)) return;
-    const position = this.log.subarray(0, this.filled).indexOf(entry);
-    if (position >= 0) this.log[position] = this.log[--this.filled]!;
-    this.clear(entry);
   }
 
   /** Drops every translation to a guest-physical page (its access handlers or its kind changed). */
   invalidatePhysical(physical: number): void {
-    for (let i = this.filled - 1; i >= 0; i--) {
-      const entry = this.log[i]!;
-      if (((this.words[entry * WORDS + TLB_ENTRY.physical / 4]! ^ physical) & -PAGE_SIZE) === 0) {
-        this.log[i] = this.log[--this.filled]!;
-        this.clear(entry);
-      }
+    const { words } = this;
+    this.dropPhysical(LOG, words[FILLED]!, physical);
+    this.dropPhysical(LOG_GLOBAL, words[FILLED_GLOBAL]!, physical);
+  }
+
+  private dropPhysical(log: number, filled: number, physical: number): void {
+    for (let i = 0; i < filled; i++) {
+      const entry = this.words[log + i]!;
+      if (((this.words[entry * WORDS + FLAGS]! ^ physical) & -PAGE_SIZE) === 0) this.drop(entry);
     }
   }
 }

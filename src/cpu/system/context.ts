@@ -23,6 +23,7 @@ export const CR4 = {
   osxmmexcpt: 0x400,
   smep: 0x10_0000,
 } as const;
+const TWO_32 = 0x1_0000_0000;
 export const EFER = { sce: 1, lme: 0x100, lma: 0x400, nxe: 0x800 } as const;
 
 /** What the machine gives to a vCPU's slow paths. */
@@ -40,6 +41,8 @@ export class SystemContext {
   readonly io: IoClient;
   readonly breakpoints: Breakpoints;
   readonly board: CpuBoard;
+  /** Set by the engine. Delivery in generated code: (cpu, vector, error code or -1, 0, EFLAGS to push) → 1, or 0: refused. */
+  gate: (cpu: number, vector: number, errorCode: number, software: number, flags: number) => number = () => 0;
   /** A software interrupt was delivered (since a single step cleared this). */
   interrupted = false;
   /** Modes changed since the last transfer of control: generated code must be chosen anew. */
@@ -122,6 +125,9 @@ export class SystemContext {
   /** Address of the instruction that is executing (generated code keeps only its host address). */
   get startRip(): number {
     const { cpu } = this;
-    return Number(BigInt.asIntN(64, cpu.u64(CPU.ripBias) + BigInt(cpu.u32(CPU.startPc))));
+    // The bias may be any 64-bit number: the sum is what is exact.
+    const low = (cpu.u32(CPU.ripBias) + cpu.u32(CPU.startPc)) % TWO_32;
+    const carry = cpu.u32(CPU.ripBias) + cpu.u32(CPU.startPc) >= TWO_32 ? 1 : 0;
+    return ((cpu.u32(CPU.ripBias + 4) + carry) | 0) * TWO_32 + low;
   }
 }

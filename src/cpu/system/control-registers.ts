@@ -49,13 +49,16 @@ export function writeCr0(context: SystemContext, value: number): number {
 
 function writeCr3(context: SystemContext): number {
   const { cpu, mmu } = context;
-  const value = cpu.arg(1);
-  if (cpu.isLong && value >> 36n !== 0n) cpu.gp(0);
-  const old = cpu.u64(CPU.cr3);
-  cpu.setU64(CPU.cr3, cpu.isLong ? value : value & 0xffff_ffffn);
+  const low = cpu.u32(CPU.args + 8);
+  const high = cpu.isLong ? cpu.u32(CPU.args + 12) : 0;
+  // MAXPHYADDR is 36.
+  if (high >= 0x10) cpu.gp(0);
+  const old = cpu.number(CPU.cr3);
+  cpu.setU32(CPU.cr3, low);
+  cpu.setU32(CPU.cr3 + 4, high);
   mmu.updatePaging();
   if (!mmu.loadPdpte()) {
-    cpu.setU64(CPU.cr3, old);
+    cpu.setNumber(CPU.cr3, old);
     mmu.updatePaging();
     cpu.gp(0);
   }

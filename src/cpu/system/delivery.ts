@@ -20,9 +20,14 @@ export interface Interruption {
 const CONTRIBUTORY = new Set<number>([VECTOR.de, VECTOR.ts, VECTOR.np, VECTOR.ss, VECTOR.gp]);
 
 /** Delivers an interruption, with double and triple faults. Returns false on shutdown. */
-export function deliver(context: SystemContext, interruption: Interruption): boolean {
+export function deliver(context: SystemContext, vector: number, errorCode: number, source: Source): boolean {
   const { cpu } = context;
-  let current = interruption;
+  cpu.setU32(CPU.stop, STOP.none);
+  if (context.gate(cpu.base, vector, errorCode, 0, savedFlags(context, source)) !== 0) {
+    context.io.clearJournal();
+    return true;
+  }
+  let current: Interruption = { vector, errorCode, source };
   for (;;) {
     try {
       cpu.setU32(CPU.stop, STOP.none);
@@ -57,7 +62,7 @@ export function deliver(context: SystemContext, interruption: Interruption): boo
  * again: by faults other than the instruction breakpoint itself, and by what comes between two units of a repeated string
  * instruction (SDM vol 3, 17.3.1.1).
  */
-function savedFlags(context: SystemContext, { source }: Interruption): number {
+function savedFlags(context: SystemContext, source: Source): number {
   const flags = context.cpu.eflags;
   if (source === "fault") return flags | FLAG.rf;
   const between = source === "trap" || source === "external";
@@ -125,7 +130,7 @@ function deliverProtected(context: SystemContext, interruption: Interruption): v
   if (!gate.present) cpu.fault(VECTOR.np, gateCode);
   const selector = low >>> 16;
   if (gate.type === TYPE.taskGate) {
-    taskSwitch(context, selector, { kind: "interrupt", ext, errorCode, flags: savedFlags(context, interruption) });
+    taskSwitch(context, selector, { kind: "interrupt", ext, errorCode, flags: savedFlags(context, source) });
     return;
   }
 
@@ -137,7 +142,7 @@ function deliverProtected(context: SystemContext, interruption: Interruption): v
   const wide = gate.type >= TYPE.interruptGate32;
   const bytes = wide ? 4 : 2;
   const offset = wide ? ((high & 0xffff_0000) | (low & 0xffff)) >>> 0 : low & 0xffff;
-  const flags = savedFlags(context, interruption);
+  const flags = savedFlags(context, source);
   const fromV86 = cpu.isV86;
   const inner = !code.conforming && code.dpl < cpu.cpl;
   if (fromV86 && (!inner || code.dpl !== 0)) cpu.gp(selectorCode);
@@ -254,7 +259,7 @@ function deliverLong(context: SystemContext, interruption: Interruption): void {
   try {
     stack.push(cpu.selector(SS), 8);
     stack.push(cpu.gpr(4), 8);
-    stack.push(savedFlags(context, interruption), 8);
+    stack.push(savedFlags(context, source), 8);
     stack.push(cpu.selector(CS), 8);
     stack.push(cpu.u64(CPU.rip), 8);
     if (errorCode >= 0) stack.push(errorCode, 8);

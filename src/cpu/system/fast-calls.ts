@@ -81,5 +81,7 @@ export function swapGs({ cpu }: SystemContext): number {
   const own = cpu.u64(base);
   cpu.setU64(base, cpu.u64(CPU.kernelGsBase));
   cpu.setU64(CPU.kernelGsBase, own);
+  // Legacy modes may no longer take the segment for flat.
+  cpu.setU32(CPU.flatSegments, cpu.u32(CPU.flatSegments) & ~(1 << GS));
   return RESULT.refetch;
 }

@@ -22,7 +22,16 @@ const field = (offset: number, valid: (value: bigint) => boolean = () => true): 
   },
 });
 
-const segmentBase = (segment: number): Msr => field(CPU.segments + segment * SEG.size + SEG.base, canonical);
+/** Legacy modes may no longer take the segment for flat. */
+const segmentBase = (segment: number): Msr => ({
+  ...field(CPU.segments + segment * SEG.size + SEG.base, canonical),
+  write: ({ cpu }, value) => {
+    if (!canonical(value)) return false;
+    cpu.setU64(CPU.segments + segment * SEG.size + SEG.base, value);
+    cpu.setU32(CPU.flatSegments, cpu.u32(CPU.flatSegments) & ~(1 << segment));
+    return true;
+  },
+});
 
 /** Memory types, SDM vol 3, table 11-10: UC, WC, WT, WP, WB and (PAT only) UC-. */
 const MTRR_TYPES = [0, 1, 4, 5, 6];
