@@ -261,6 +261,7 @@ export class Machine {
     this.running = true;
     this.end = undefined;
     this.failure = undefined;
+    this.clock.resume();
     try {
       while (this.end === undefined) {
         const pause = this.slice();
@@ -270,8 +271,10 @@ export class Machine {
         if (pause === undefined) {
           await this.loop.breathe();
         } else {
+          // A processor that waits for ring 3 does not sleep: no timer would wake it.
+          const deadline = this.waiting === undefined ? this.timers.nextDeadline : this.clock.now();
           await this.loop.sleep(pause);
-          this.clock.readHost();
+          this.clock.readHost(deadline);
         }
         if (this.failure !== undefined) throw this.failure;
       }
@@ -367,7 +370,7 @@ export class Machine {
     if (deadline === Number.POSITIVE_INFINITY) return deadline;
     const delay = clock.hostDelay(deadline);
     if (delay > 0) return delay;
-    clock.readHost();
+    clock.readHost(deadline);
     return undefined;
   }
 
