@@ -1,6 +1,6 @@
 import type { Expr } from "../../emit/index.ts";
 import { SIMD } from "../../emit/simd.ts";
-import { CPU } from "../state.ts";
+import { CPU, PX } from "../state.ts";
 import type { Family } from "./define.ts";
 import { FXSAVE_AREA as AREA } from "./fxsave-area.ts";
 import { MXCSR_WRITABLE } from "./mxcsr.ts";
@@ -55,8 +55,10 @@ function ordinaryArea(x: X86, write: boolean): Expr {
   const unavailable = x.and(x.field("i32", CPU.cr0), CR0_UNAVAILABLE);
   const unknown = x.xor(x.and(x.field("i32", CPU.cr4), CR4_OSFXSR), CR4_OSFXSR);
   // Host pages are aligned as guest pages are.
+  // Small addresses may wrap inside the area.
+  const wraps = x.and(x.prefixes(), PX.addressSmall);
   const host = x.plainHost(x.rmAddress(), AREA.size, write);
-  return x.let(x.select(x.or(x.or(unavailable, unknown), x.and(host, 15)), x.i32(0), host));
+  return x.let(x.select(x.or(x.or(x.or(unavailable, unknown), wraps), x.and(host, 15)), x.i32(0), host));
 }
 
 /** Slot `index` of the stack in the vCPU block. */
