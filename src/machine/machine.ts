@@ -150,12 +150,14 @@ export class Machine {
         return machine.pc?.apics.cpus[0];
       },
       interrupts: { acknowledge: () => this.pc.apics.cpus[0]!.acknowledge() },
+      floatError: () => this.pc.coprocessorError.assert(),
     });
     this.pc = buildPc(this.devices, this.lines, this.pci, {
       ramBytes: memory.ramBytes,
       cpus: [{ pins: this.vcpu }],
       transmit: (byte) => this.transmit(byte),
       debugOutput: (byte) => this.onDebugOutput(byte),
+      ignoreFloatError: () => this.vcpu.ignoreFloatError(),
       ...(options.files && { files: options.files }),
     });
     this.timers.onEarlier = (deadline) => this.vcpu.limitBudget(this.clock.instructionsUntil(deadline));

@@ -3,6 +3,7 @@ import type { InterruptLines } from "../device/interrupt-lines.ts";
 import { assignPciResources } from "../device/pci/assign.ts";
 import type { PciBus } from "../device/pci/bus.ts";
 import { type AcpiPm, acpiPm } from "../devices/acpi-pm.ts";
+import { type CoprocessorError, coprocessorError } from "../devices/coprocessor-error.ts";
 import { debugConsole } from "../devices/debug-console.ts";
 import { debugExit } from "../devices/debug-exit.ts";
 import { fwCfg } from "../devices/fw-cfg.ts";
@@ -28,6 +29,8 @@ export interface PcOptions {
   readonly transmit: (byte: number) => void;
   /** Port E9h. */
   readonly debugOutput: (byte: number) => void;
+  /** IGNNE# of the processor. */
+  readonly ignoreFloatError: () => void;
   /** fw_cfg files by name. */
   readonly files?: Readonly<Record<string, Uint8Array>>;
 }
@@ -38,6 +41,7 @@ export interface Pc {
   readonly keyboard: I8042;
   readonly power: AcpiPm;
   readonly apics: LocalApics;
+  readonly coprocessorError: CoprocessorError;
   /** What firmware would do before it starts an operating system. */
   assignResources(): void;
 }
@@ -89,6 +93,11 @@ export function buildPc(devices: DeviceSet, lines: InterruptLines, pci: PciBus, 
   devices.add(systemControlA, { port: PORTS.systemControlA.base });
   devices.add(postCode, { port: PORTS.postCode.base });
   devices.add(debugConsole, { port: PORTS.debugConsole.base, output: options.debugOutput });
+  const coprocessor = devices.add(coprocessorError, {
+    port: PORTS.coprocessorError.base,
+    gsi: IRQ.coprocessor,
+    ignore: options.ignoreFloatError,
+  });
   devices.add(debugExit, { port: PORTS.debugExit.base });
   devices.add(fwCfg, { ramBytes: options.ramBytes, cpuCount: options.cpus.length, files: options.files ?? {} });
   return {
@@ -96,6 +105,7 @@ export function buildPc(devices: DeviceSet, lines: InterruptLines, pci: PciBus, 
     keyboard,
     power,
     apics,
+    coprocessorError: coprocessor,
     assignResources: () =>
       assignPciResources(pci, {
         io: { base: 0xc000, end: 0x1_0000 },

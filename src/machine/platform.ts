@@ -51,6 +51,7 @@ export const PORTS = {
   systemControlA: { base: 0x92, length: 1 },
   pic2: { base: 0xa0, length: 2 },
   debugConsole: { base: 0xe9, length: 1 },
+  coprocessorError: { base: 0xf0, length: 1 },
   debugExit: { base: 0xf4, length: 1 },
   com1: { base: 0x3f8, length: 8 },
   /** ELCR: level or edge for each input of the two 8259As. */
@@ -83,7 +84,7 @@ export const PM = {
 } as const;
 
 /** Inputs of the two 8259As that the ISA devices use. */
-export const IRQ = { timer: 0, keyboard: 1, com1: 4, rtc: 8, sci: PM.sciIrq, mouse: 12 } as const;
+export const IRQ = { timer: 0, keyboard: 1, com1: 4, rtc: 8, sci: PM.sciIrq, mouse: 12, coprocessor: 13 } as const;
 
 export const IO_APIC = {
   /** The 82093AA's identification register is 0 after reset; nothing programs it before the guest does. */

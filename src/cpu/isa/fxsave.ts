@@ -6,6 +6,7 @@ import { FXSAVE_AREA as AREA } from "./fxsave-area.ts";
 import { MXCSR_WRITABLE } from "./mxcsr.ts";
 import { binary, bytesConstant } from "./simd.ts";
 import type { X86 } from "./x86.ts";
+import { endIgnored } from "./x87-stack.ts";
 import { FPU_CONTROL, FPU_STATUS } from "./x87-status.ts";
 
 /** CR0.EM and TS, CR4.OSFXSR (SDM vol 3, 2.5). */
@@ -107,7 +108,9 @@ function restore(x: X86, area: Expr): void {
   const status = x.let(x.and(saved, FPU_STATUS.exceptions | FPU_STATUS.stackFault | FPU_STATUS.conditions));
   const unmasked = x.and(x.and(status, x.xor(control, -1)), FPU_STATUS.exceptions);
   // ES and B follow from the exceptions and their masks, whatever the image says.
-  x.setField("i32", CPU.fpuStatus, x.or(status, x.select(unmasked, x.i32(FPU_STATUS.summaryAndBusy), x.i32(0))));
+  const next = x.let(x.or(status, x.select(unmasked, x.i32(FPU_STATUS.summaryAndBusy), x.i32(0))));
+  x.setField("i32", CPU.fpuStatus, next);
+  endIgnored(x, next);
   x.setField("i32", CPU.fpuControl, control);
   x.setField("i32", CPU.fpuTop, top);
   x.setField("i32", CPU.fpuEmpty, x.xor(part(1, AREA.tags), 0xff));

@@ -32,6 +32,8 @@ export function loadControlAndStatus(cpu: VcpuState, controlWord: number, status
   const unmasked = kept & ~control & FPU_STATUS.exceptions;
   cpu.setU32(CPU.fpuControl, control);
   cpu.setU32(CPU.fpuStatus, unmasked ? kept | FPU_STATUS.summaryAndBusy : kept);
+  // IGNNE# lasts as long as FERR#.
+  if (!unmasked) cpu.setU32(CPU.fpuIgnored, 0);
   cpu.setU32(CPU.fpuTop, (status >> 11) & 7);
 }
 
