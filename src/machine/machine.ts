@@ -5,6 +5,7 @@ import { PciBus } from "../device/pci/bus.ts";
 import { RegisterFile } from "../device/registers.ts";
 import { TimerQueue } from "../device/timer-queue.ts";
 import type { Board, DeviceClass } from "../device/types.ts";
+import type { ShadowSegment } from "../devices/pci-host.ts";
 import { PorticoError } from "../errors.ts";
 import { createIoClient, type IoStatistics, MmioSpace, PortSpace, statistics, type VcpuIo } from "../io/index.ts";
 import { GuestMemory } from "../memory/guest-memory.ts";
@@ -75,7 +76,7 @@ export class Machine {
     /** Bytes that the other end of COM1 sends. */
     input(bytes: Uint8Array): void;
   };
-  /** What the guest writes to port E9h. */
+  /** What the guest writes to port E9h, and firmware to 402h. */
   onDebugOutput: (byte: number) => void = () => {};
   readonly io: VcpuIo;
   private readonly timers = new TimerQueue();
@@ -157,6 +158,7 @@ export class Machine {
       cpus: [{ pins: this.vcpu }],
       transmit: (byte) => this.transmit(byte),
       debugOutput: (byte) => this.onDebugOutput(byte),
+      shadow: (segments) => this.mapBiosArea(segments),
       ignoreFloatError: () => this.vcpu.ignoreFloatError(),
       ...(options.files && { files: options.files }),
     });
@@ -168,6 +170,17 @@ export class Machine {
       },
       input: (bytes) => this.pc.uart.receive(bytes),
     };
+  }
+
+  /**
+   * RAM or ROM in each part of the BIOS area. Where reads go to ROM, writes do not reach the RAM behind it: firmware that
+   * copies itself opens both.
+   */
+  private mapBiosArea(segments: readonly ShadowSegment[]): void {
+    for (const { base, length, read, write } of segments) {
+      if (read === "ram") this.memory.mapRam(base, length, write === "ram");
+      else this.memory.mapBiosWindow(base, length);
+    }
   }
 
   private board(): Board {
@@ -218,7 +231,9 @@ export class Machine {
     const { memory } = this;
     const { image, initrd, commandLine } = options;
     const guest = { size: memory.ramBytes, write: (gpa: number, bytes: Uint8Array) => memory.loadImage(gpa, bytes) };
-    switch (detectImage(image)) {
+    const kind = detectImage(image);
+    if (kind !== "rom") this.pc.hostBridge.unlockShadow();
+    switch (kind) {
       case "rom":
         if (this.booted === undefined) memory.mapBios(image);
         return resetState();

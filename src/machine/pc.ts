@@ -12,7 +12,7 @@ import { type I8042, i8042 } from "../devices/i8042.ts";
 import { ioApic } from "../devices/io-apic.ts";
 import type { LocalApicCpu } from "../devices/local-apic.ts";
 import { type LocalApics, localApics } from "../devices/local-apics.ts";
-import { pciHost } from "../devices/pci-host.ts";
+import { type PciHost, pciHost, type ShadowSegment } from "../devices/pci-host.ts";
 import { pic8259 } from "../devices/pic8259.ts";
 import { pit8254 } from "../devices/pit8254.ts";
 import { postCode } from "../devices/post-code.ts";
@@ -20,6 +20,7 @@ import { cmosMemorySize, rtc } from "../devices/rtc-mc146818.ts";
 import { systemControlA } from "../devices/system-control-a.ts";
 import { type Uart, uart16550 } from "../devices/uart16550.ts";
 import { PHYSICAL_ADDRESS_BITS } from "./firmware.ts";
+import { firmwareFiles } from "./firmware-files.ts";
 import { IO_APIC, IRQ, MMIO, PCI_INTERRUPTS, PCI_MEMORY_END, PM, PORTS } from "./platform.ts";
 
 export interface PcOptions {
@@ -27,8 +28,10 @@ export interface PcOptions {
   readonly cpus: readonly LocalApicCpu[];
   /** COM1's wire out. */
   readonly transmit: (byte: number) => void;
-  /** Port E9h. */
+  /** Ports E9h and 402h. */
   readonly debugOutput: (byte: number) => void;
+  /** What lies in the BIOS area. */
+  readonly shadow: (segments: readonly ShadowSegment[]) => void;
   /** IGNNE# of the processor. */
   readonly ignoreFloatError: () => void;
   /** fw_cfg files by name. */
@@ -42,6 +45,7 @@ export interface Pc {
   readonly power: AcpiPm;
   readonly apics: LocalApics;
   readonly coprocessorError: CoprocessorError;
+  readonly hostBridge: PciHost;
   /** What firmware would do before it starts an operating system. */
   assignResources(): void;
 }
@@ -89,23 +93,32 @@ export function buildPc(devices: DeviceSet, lines: InterruptLines, pci: PciBus, 
     sciGsi: PM.sciIrq,
     s5SleepType: PM.s5SleepType,
   });
-  devices.add(pciHost, {});
+  const hostBridge = devices.add(pciHost, { shadow: options.shadow });
   devices.add(systemControlA, { port: PORTS.systemControlA.base });
   devices.add(postCode, { port: PORTS.postCode.base });
   devices.add(debugConsole, { port: PORTS.debugConsole.base, output: options.debugOutput });
+  devices.add(debugConsole, { port: PORTS.firmwareConsole.base, output: options.debugOutput }, "firmware-console");
   const coprocessor = devices.add(coprocessorError, {
     port: PORTS.coprocessorError.base,
     gsi: IRQ.coprocessor,
     ignore: options.ignoreFloatError,
   });
   devices.add(debugExit, { port: PORTS.debugExit.base });
-  devices.add(fwCfg, { ramBytes: options.ramBytes, cpuCount: options.cpus.length, files: options.files ?? {} });
+  const { ramBytes } = options;
+  const cpuCount = options.cpus.length;
+  devices.add(fwCfg, {
+    ramBytes,
+    cpuCount,
+    files: options.files ?? {},
+    machineFiles: () => firmwareFiles(ramBytes, cpuCount),
+  });
   return {
     uart,
     keyboard,
     power,
     apics,
     coprocessorError: coprocessor,
+    hostBridge,
     assignResources: () =>
       assignPciResources(pci, {
         io: { base: 0xc000, end: 0x1_0000 },

@@ -51,6 +51,8 @@ export const PORTS = {
   systemControlA: { base: 0x92, length: 1 },
   pic2: { base: 0xa0, length: 2 },
   debugConsole: { base: 0xe9, length: 1 },
+  /** Where SeaBIOS and OVMF look for one. */
+  firmwareConsole: { base: 0x402, length: 1 },
   coprocessorError: { base: 0xf0, length: 1 },
   debugExit: { base: 0xf4, length: 1 },
   com1: { base: 0x3f8, length: 8 },
@@ -96,14 +98,15 @@ export const IO_APIC = {
 } as const;
 
 /**
- * PCI interrupts are wired, not programmable. Pin INTA-INTD (0-3) of a slot leads to line (slot + pin) mod 4, and line
- * n leads to I/O APIC input 16 + n and to the 8259A input `picIrqs[n]` (level-triggered: set in `elcr`).
+ * PCI interrupts are wired, not programmable. Pin INTA-INTD (0-3) of a slot leads to line (slot - 1 + pin) mod 4, and
+ * line n leads to I/O APIC input 16 + n and to the 8259A input `picIrqs[n]` (level-triggered: set in `elcr`). Slots and
+ * 8259A inputs are those of QEMU's PC, which SeaBIOS assumes without asking.
  */
 export const PCI_INTERRUPTS = {
   gsiBase: 16,
-  picIrqs: [10, 11, 10, 11],
+  picIrqs: [10, 10, 11, 11],
   /** The line that pin 0-3 of a slot (0-31) drives. */
-  line: (slot: number, pin: number): number => (slot + pin) & 3,
+  line: (slot: number, pin: number): number => (slot - 1 + pin) & 3,
 } as const;
 
 /** ELCR as firmware leaves it: the SCI and the PCI interrupts are level-triggered. */
