@@ -59,7 +59,7 @@ export function buildPc(devices: DeviceSet, lines: InterruptLines, pci: PciBus, 
   let apics: LocalApics | undefined;
   const pic = devices.add(pic8259, { onOutput: (high) => apics?.setLint(0, high) });
   apics = devices.add(localApics, { cpus: options.cpus, pic, physicalAddressBits: PHYSICAL_ADDRESS_BITS });
-  const ioapic = devices.add(ioApic, { base: MMIO.ioApic, bus: apics.bus });
+  const ioapic = devices.add(ioApic, { base: MMIO.ioApic, bus: apics.bus, activeLow: IO_APIC.activeLow });
   for (let gsi = 0; gsi < GSI_COUNT; gsi++) {
     // Interrupt 0 arrives at pin 2 of the I/O APIC; pin 0 would be the 8259A's output.
     const pin = gsi === IRQ.timer ? IO_APIC.timerPin : gsi;

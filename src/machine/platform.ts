@@ -93,6 +93,8 @@ export const IO_APIC = {
   id: 0,
   /** Inputs, hence GSIs 0 to 23. */
   pins: 24,
+  /** PCI interrupts are wired-OR of open drains: low while one is requested. PCI 3.0, section 2.2.6. */
+  activeLow: 0xff_0000,
   /** IRQ 0 arrives here, since input 0 belongs to the 8259A (ExtINT). */
   timerPin: 2,
 } as const;
