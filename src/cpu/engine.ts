@@ -7,12 +7,13 @@ import { Decoder, MAX_LENGTH } from "./decode/decoder.ts";
 import { RESULT } from "./interp/imports.ts";
 import { softfloatTypes } from "./interp/softfloat-imports.ts";
 import { instructionForms } from "./isa/index.ts";
+import { FPU_STATUS } from "./isa/x87-status.ts";
 import { CodeCache } from "./jit/code-cache.ts";
 import { RegionCompiler } from "./jit/region-compiler.ts";
 import { AccessLog, LOGGED } from "./mmu/access-log.ts";
 import { Breakpoints } from "./mmu/breakpoints.ts";
 import { Mmu } from "./mmu/mmu.ts";
-import { CPU, CS, EVENT, FLAG, ONCE, RSP, STOP, VECTOR } from "./state.ts";
+import { CPU, CS, EVENT, FLAG, FLOAT_ERROR, ONCE, RSP, STOP, VECTOR } from "./state.ts";
 import { SystemContext } from "./system/context.ts";
 import { deliver, type Interruption, isInsideRepeat, type Source } from "./system/delivery.ts";
 import { OPERATION_TABLE } from "./system/operations.ts";
@@ -44,6 +45,8 @@ export interface VcpuBoard {
   tsc(): bigint;
   readonly apic: ApicBus | undefined;
   readonly interrupts: InterruptAcknowledge;
+  /** FERR# is asserted: an x87 error with CR0.NE = 0. */
+  floatError?(): void;
 }
 
 /** Compiled once for each process: modules hold no state. */
@@ -209,6 +212,12 @@ export class SoftwareVcpu implements CpuPins {
     this.raise(EVENT.startup);
   }
 
+  /** IGNNE#: the x87 error that stands is to be ignored. */
+  ignoreFloatError(): void {
+    const { state } = this;
+    state.setU32(CPU.fpuIgnored, state.u32(CPU.fpuStatus) & FPU_STATUS.summary);
+  }
+
   private raise(event: number): void {
     this.state.setU32(CPU.pendingEvents, this.state.u32(CPU.pendingEvents) | event);
     this.requestExit();
@@ -353,6 +362,7 @@ export class SoftwareVcpu implements CpuPins {
         // The instruction is over: what it had read from devices is not what its handler will read.
         this.io.clearJournal();
         this.log.forget();
+        if (vector === FLOAT_ERROR) return this.floatError();
         if (this.onException?.(vector, errorCode)) return { reason: "exception", vector, errorCode };
         // What a faulting instruction had matched is dropped with it.
         state.setU32(CPU.pendingDebug, 0);
@@ -363,6 +373,12 @@ export class SoftwareVcpu implements CpuPins {
       default:
         return undefined;
     }
+  }
+
+  /** The instruction is not over: the processor stands still before it. SDM vol 1, D.2.1.3. */
+  private floatError(): undefined {
+    this.state.setU32(CPU.activity, 1);
+    this.board.floatError?.();
   }
 
   private mustStep(): boolean {

@@ -172,6 +172,8 @@ export const CPU = {
   startupPage: 1740,
   /** 4 × i64: the top entries that PAE paging keeps since CR3 was loaded. */
   pdpte: 1744,
+  /** i32: IGNNE#: the `summary` bit of the x87 status while the error that it stands for is to be ignored. */
+  fpuIgnored: 1776,
   /** End of what a snapshot stores. */
   size: 2048,
 
@@ -335,3 +337,9 @@ export const VECTOR = {
   mc: 18,
   xm: 19,
 } as const;
+
+/**
+ * In the place of a vector: an x87 error with CR0.NE = 0. The processor asserts FERR# and stands still before the
+ * instruction until an interrupt comes, which on a PC is IRQ 13.
+ */
+export const FLOAT_ERROR = 0x100;

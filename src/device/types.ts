@@ -175,6 +175,11 @@ export interface PciFunctionOptions {
   readonly bars?: readonly (PciBar | undefined)[];
   /** Messages that the function can send: 1, 2, 4, 8, 16 or 32. No MSI by default. */
   readonly msiMessages?: number;
+  /**
+   * MSI-X: 1 to 2048 vectors, each with an address and a mask of its own, in a memory BAR that the kit provides: at index
+   * `bar`, or at the first that is free. No MSI-X by default.
+   */
+  readonly msiX?: { readonly vectors: number; readonly bar?: number };
   readonly capabilities?: readonly PciCapability[];
   readonly registers?: readonly PciRegister[];
   /** Called after software wrote `width` bytes at `offset` of configuration space. */
@@ -190,7 +195,10 @@ export interface PciFunction {
    * switched to messages; command and status register follow it.
    */
   readonly interrupt: InterruptLine;
-  /** Sends message `index`. False when software has not enabled MSI: use `interrupt`. */
+  /**
+   * Sends message `index`, by MSI-X or MSI, whichever software has enabled; one that is masked waits. False when it has
+   * enabled neither: use `interrupt`.
+   */
   message(index?: number): boolean;
   /** Whether the function may access memory (bus master enable): what a device checks before DMA. */
   readonly busMaster: boolean;

@@ -1,11 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { deviceUnderTest } from "../device/testing.ts";
-import { fwCfg } from "./fw-cfg.ts";
+import { type FwCfgOptions, fwCfg } from "./fw-cfg.ts";
 
 const bytesOf = (text: string) => [...text].map((character) => character.charCodeAt(0));
 
-function bench(files: Record<string, Uint8Array> = {}) {
-  const device = deviceUnderTest(fwCfg, { ramBytes: 0x1_2345_6000, cpuCount: 3, files });
+const bench = (files: Record<string, Uint8Array> = {}) => benchWith({ files });
+
+function benchWith(options: Pick<FwCfgOptions, "files" | "machineFiles">) {
+  const device = deviceUnderTest(fwCfg, { ramBytes: 0x1_2345_6000, cpuCount: 3, ...options });
   return {
     ...device,
     item(key: number, length: number): number[] {
@@ -39,6 +41,7 @@ describe("items (QEMU, docs/specs/fw_cfg)", () => {
     ["RAM size, 64-bit little-endian", 0x0003, [0x00, 0x60, 0x45, 0x23, 0x01, 0, 0, 0]],
     ["CPU count, 16-bit little-endian", 0x0005, [3, 0]],
     ["most CPUs", 0x000f, [3, 0]],
+    ["IRQ 0 at input 2 of the I/O APIC", 0x8002, [1]],
   ])("%s", (_, key, expected) => {
     const { item } = bench();
     expect(item(key, expected.length + 2)).toEqual([...expected, 0, 0]);
@@ -58,6 +61,20 @@ describe("items (QEMU, docs/specs/fw_cfg)", () => {
     expect(directory.slice(64, 72)).toEqual([0, 0, 0x12, 0x34, 0, 0x21, 0, 0]);
     expect(directory.slice(72, 72 + 14)).toEqual([...bytesOf("etc/long/name"), 0]);
     expect(item(0x20, 4)).toEqual([7, 8, 9, 0]);
+  });
+
+  it("takes the machine's own files when somebody looks, and prefers those that were given", () => {
+    let made = 0;
+    const { item } = benchWith({
+      files: { "opt/a": Uint8Array.of(1) },
+      machineFiles: () => {
+        made++;
+        return { "etc/b": Uint8Array.of(2), "opt/a": Uint8Array.of(3) };
+      },
+    });
+    expect(made).toBe(0);
+    expect(item(0x19, 4)).toEqual([0, 0, 0, 2]);
+    expect([item(0x20, 1), item(0x21, 1), made]).toEqual([[2], [1], 1]);
   });
 
   it.each([[""], ["x".repeat(56)], ["with space"], ["umläut"]])("refuse the name '%s'", (name) => {

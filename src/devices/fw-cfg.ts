@@ -21,6 +21,8 @@ const KEY = {
   firstFile: 0x0020,
   /** Keys have 14 bits; bit 14 once chose the write channel, bit 15 is for items of one architecture. */
   end: 0x4000,
+  /** Of the PC: interrupt 0 arrives at input 2 of the I/O APIC. */
+  irq0Override: 0x8002,
 } as const;
 
 const ID = { traditional: 1 << 0, dma: 1 << 1 } as const;
@@ -44,15 +46,23 @@ export interface FwCfgOptions {
   readonly ramBytes: number;
   readonly cpuCount: number;
   /** Named files, in the order of the directory. Names have up to 55 ASCII characters, as "opt/org.example/name". */
-  readonly files?: Readonly<Record<string, Uint8Array>>;
+  readonly files?: Files;
+  /** Further ones, made when a guest looks for the first time. A name that is also in `files` is not used. */
+  readonly machineFiles?: () => Files;
 }
+
+type Files = Readonly<Record<string, Uint8Array>>;
 
 /** Throws `PorticoError` `FW_CFG_FILE_INVALID` for a name that the directory cannot hold. */
 export const fwCfg = defineDevice("fw-cfg", (host, options: FwCfgOptions) => {
   const r = host.registers({ key: "u16", offset: "u32", dmaHigh: "u32" });
-  const items = buildItems(options);
+  for (const name of Object.keys(options.files ?? {})) checkName(name);
+  let items: Map<number, Uint8Array> | undefined;
   const nothing = new Uint8Array(0);
-  const selected = () => items.get(r.key) ?? nothing;
+  function selected(): Uint8Array {
+    items ??= buildItems(options);
+    return items.get(r.key) ?? nothing;
+  }
 
   function select(key: number): void {
     r.key = key;
@@ -143,6 +153,14 @@ export const fwCfg = defineDevice("fw-cfg", (host, options: FwCfgOptions) => {
 const swap32 = (value: number) =>
   ((value << 24) | ((value & 0xff00) << 8) | ((value >>> 8) & 0xff00) | (value >>> 24)) >>> 0;
 
+function checkName(name: string): void {
+  if (/^[!-~]{1,55}$/.test(name)) return;
+  throw new PorticoError(
+    "FW_CFG_FILE_INVALID",
+    `fw_cfg cannot hold a file '${name}': names have 1 to 55 ASCII characters`,
+  );
+}
+
 function buildItems(options: FwCfgOptions): Map<number, Uint8Array> {
   const items = new Map<number, Uint8Array>([
     [KEY.signature, ascii("QEMU")],
@@ -150,19 +168,15 @@ function buildItems(options: FwCfgOptions): Map<number, Uint8Array> {
     [KEY.ramSize, littleEndian(options.ramBytes, 8)],
     [KEY.cpuCount, littleEndian(options.cpuCount, 2)],
     [KEY.maxCpus, littleEndian(options.cpuCount, 2)],
+    [KEY.irq0Override, Uint8Array.of(1)],
   ]);
-  const files = Object.entries(options.files ?? {});
+  const files = Object.entries({ ...options.machineFiles?.(), ...options.files });
   const directory = new Uint8Array(4 + files.length * DIRECTORY_ENTRY.length);
   const view = new DataView(directory.buffer);
   view.setUint32(0, files.length);
   files.forEach(([name, content], index) => {
     const key = KEY.firstFile + index;
-    if (!/^[!-~]{1,55}$/.test(name) || key >= KEY.end) {
-      throw new PorticoError(
-        "FW_CFG_FILE_INVALID",
-        `fw_cfg cannot hold a file '${name}': names have 1 to 55 ASCII characters`,
-      );
-    }
+    assert(key < KEY.end, "fw_cfg has keys for 16,352 files");
     const entry = 4 + index * DIRECTORY_ENTRY.length;
     view.setUint32(entry, content.length);
     view.setUint16(entry + 4, key);

@@ -9,6 +9,7 @@ const TMR = 0x180;
 const LEVEL = 0x8000;
 const MASKED = 0x1_0000;
 const REMOTE_IRR = 0x4000;
+const ACTIVE_LOW = 0x2000;
 
 function ioBench(count = 1) {
   const system = apicBench(count);
@@ -121,12 +122,33 @@ describe("level-triggered", () => {
     expect(system.take()).toBe(0x39);
   });
 
-  it("polarity inverts nothing: lines carry assertion", () => {
+  it.each([
+    ["an ISA line, active high", 9, 0],
+    ["a PCI line, active low", 16, ACTIVE_LOW],
+  ])("sees %s, by its polarity (3.2.4)", (_, pin, polarity) => {
     const system = ioBench();
-    system.redirect(16, 0x50 | LEVEL | 0x2000);
+    system.redirect(pin, 0x50 | LEVEL | polarity);
     expect(system.take()).toBeUndefined();
-    system.io.setInput(16, true);
+    system.io.setInput(pin, true);
     expect(system.take()).toBe(0x50);
+    system.io.setInput(pin, false);
+    system.eoi();
+    expect(system.take()).toBeUndefined();
+    // The wrong polarity: an interrupt while nobody requests one, and none while somebody does.
+    system.redirect(pin, 0x51 | LEVEL | (polarity ^ ACTIVE_LOW));
+    expect(system.take()).toBe(0x51);
+    system.io.setInput(pin, true);
+    system.eoi();
+    expect(system.take()).toBeUndefined();
+  });
+
+  it("takes the falling edge of an active-low entry", () => {
+    const system = ioBench();
+    system.redirect(4, 0x34 | ACTIVE_LOW);
+    system.io.setInput(4, true);
+    expect(system.take()).toBeUndefined();
+    system.io.setInput(4, false);
+    expect(system.take()).toBe(0x34);
   });
 
   it("a changed vector does not hear the old one's EOI; switching to edge clears remote IRR, as kernels do for 82093AA", () => {

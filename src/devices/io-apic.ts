@@ -18,6 +18,8 @@ const ENTRY = {
   vector: 0xff,
   deliveryShift: 8,
   logical: 1 << 11,
+  /** The pin is asserted while it is low. */
+  activeLow: 1 << 13,
   /** Set while a message waits for a local APIC to accept it. Read-only. */
   pending: 1 << 12,
   /** A level-triggered interrupt was accepted and has not ended. Read-only. */
@@ -32,14 +34,16 @@ export interface IoApicOptions {
   /** Guest-physical address of the register page. */
   readonly base: number;
   readonly bus: ApicMessageBus;
+  /** Pins whose wires are low while their devices request an interrupt, a bit each. None by default. */
+  readonly activeLow?: number;
 }
 
 export interface IoApic {
   /**
-   * The line at pin 0..23 is asserted or not. Lines carry assertion, not voltage: the polarity bits are kept but invert
-   * nothing, so a guest may describe a PCI line as active low, as hardware has it.
+   * A device at the line of pin 0..23 requests an interrupt, or none does. The wire's level follows from `activeLow`, and
+   * whether the pin takes it for an interrupt from the polarity that software has set.
    */
-  setInput(pin: number, asserted: boolean): void;
+  setInput(pin: number, requested: boolean): void;
 }
 
 export const ioApic = defineDevice("io-apic", (host, options: IoApicOptions): IoApic => {
@@ -53,7 +57,9 @@ export const ioApic = defineDevice("io-apic", (host, options: IoApicOptions): Io
     // The other modes are edge-triggered whatever the bit says: 82093AA, section 3.2.4, "Delivery Mode".
     return (low[pin] & ENTRY.level) !== 0 && (delivery === DELIVERY.fixed || delivery === DELIVERY.lowestPriority);
   };
-  const isAsserted = (pin: number) => (r.inputs & (1 << pin)) !== 0;
+  const activeLow = options.activeLow ?? 0;
+  const isHigh = (pin: number) => ((r.inputs ^ activeLow) & (1 << pin)) !== 0;
+  const isAsserted = (pin: number) => isHigh(pin) !== ((low[pin] & ENTRY.activeLow) !== 0);
 
   function send(pin: number, level: boolean): boolean {
     const entry = low[pin];
@@ -74,16 +80,16 @@ export const ioApic = defineDevice("io-apic", (host, options: IoApicOptions): Io
     if (!send(pin, true)) low[pin] = (low[pin] & ~ENTRY.remoteIrr) | ENTRY.pending;
   }
 
-  function setInput(pin: number, asserted: boolean): void {
+  function setInput(pin: number, requested: boolean): void {
     const bit = 1 << pin;
     const was = isAsserted(pin);
-    r.inputs = asserted ? r.inputs | bit : r.inputs & ~bit;
+    r.inputs = requested ? r.inputs | bit : r.inputs & ~bit;
     if (isLevel(pin)) {
       serviceLevel(pin);
       return;
     }
     // Edges at a masked pin are lost: 82093AA, section 3.2.4, "Interrupt Mask".
-    if (asserted && !was && (low[pin] & ENTRY.masked) === 0) send(pin, false);
+    if (isAsserted(pin) && !was && (low[pin] & ENTRY.masked) === 0) send(pin, false);
   }
 
   function endOfInterrupt(vector: number): void {

@@ -43,6 +43,8 @@ export const SPURIOUS = { vector: 0xff, softwareEnable: 1 << 8, writable: 0x3ff,
 export const LVT = {
   vector: 0xff,
   deliveryShift: 8,
+  /** LINT pins: asserted while low. */
+  activeLow: 1 << 13,
   remoteIrr: 1 << 14,
   level: 1 << 15,
   masked: 1 << 16,

@@ -331,6 +331,20 @@ describe("LINT pins (11.5.1)", () => {
     expect([system.take(), system.local(R.lvtLint0)]).toEqual([undefined, 0x8050]);
   });
 
+  it("by their polarity: active low, the 8259A's requests pass while it has none, and NMI comes at the falling edge", () => {
+    const system = enabledBench();
+    system.setLocal(R.lvtLint0, 0x2700);
+    expect(system.cpu.intr).toBe(true);
+    system.apics.setLint(0, true);
+    expect(system.cpu.intr).toBe(false);
+    system.setLocal(R.lvtLint0, 0x1_0700);
+    system.setLocal(R.lvtLint1, 0x2400);
+    system.apics.setLint(1, true);
+    expect(system.cpu.signals).toEqual([]);
+    system.apics.setLint(1, false);
+    expect(system.cpu.signals).toEqual(["nmi"]);
+  });
+
   it("virtual wire mode, as firmware hands over (MP 1.4, 3.6.2.2)", () => {
     const system = apicBench();
     system.pic.push(0x20);

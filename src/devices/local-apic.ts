@@ -373,15 +373,15 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
     const { registers: r } = this;
     this.settle();
     const bit = 1 << pin;
-    const rises = high && (r.lint & bit) === 0;
+    const changes = high !== ((r.lint & bit) !== 0);
     r.lint = high ? r.lint | bit : r.lint & ~bit;
     if (!this.enabled) {
       // Without a local APIC the pins are INTR and NMI: section 11.4.3.
-      if (pin === 1 && rises) this.pins.nmi();
+      if (pin === 1 && high && changes) this.pins.nmi();
       this.update();
       return;
     }
-    if (rises || !high) this.lvt.pinChanged(pin, high);
+    if (changes) this.lvt.pinChanged(pin, high);
     this.update();
   }
 
@@ -389,7 +389,7 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
     const { registers: r } = this;
     if (!this.enabled) return (r.lint & 1) !== 0;
     if (r.extIntMessage !== 0) return true;
-    return (r.lint & 1) !== 0 && this.lvt.passesExtInt;
+    return this.lvt.passesExtInt((r.lint & 1) !== 0);
   }
 
   /** Logs an error; the first since the last write to the register interrupts. Section 11.5.3. */

@@ -48,15 +48,16 @@ export class LocalVectorTable {
     else if (delivery === DELIVERY.init) this.sink.init();
   }
 
-  /** Pin LINT0 or LINT1 has changed. The pins carry assertion: the polarity bits are kept but invert nothing. */
+  /** Pin LINT0 or LINT1 has changed. */
   pinChanged(pin: 0 | 1, high: boolean): void {
+    const entry = pin === 0 ? LINT0 : LINT1;
     if (pin === 0 && this.lint0IsLevel) this.updateLint0(high);
-    else if (high) this.signal(pin === 0 ? LINT0 : LINT1);
+    else if (this.isAsserted(entry, high)) this.signal(entry);
   }
 
-  /** LINT0 lets the 8259A's requests through. */
-  get passesExtInt(): boolean {
-    return !this.isMasked(LINT0) && this.delivery(LINT0) === DELIVERY.extInt;
+  /** LINT0, at this level, lets a request of the 8259A through. */
+  passesExtInt(high: boolean): boolean {
+    return !this.isMasked(LINT0) && this.delivery(LINT0) === DELIVERY.extInt && this.isAsserted(LINT0, high);
   }
 
   /** Requests again while the level of LINT0 stays and its last interrupt has ended. */
@@ -64,7 +65,7 @@ export class LocalVectorTable {
     const { entries } = this;
     if (!this.lint0IsLevel) {
       entries[LINT0] &= ~LVT.remoteIrr;
-    } else if (high && (entries[LINT0] & (LVT.masked | LVT.remoteIrr)) === 0) {
+    } else if (this.isAsserted(LINT0, high) && (entries[LINT0] & (LVT.masked | LVT.remoteIrr)) === 0) {
       if (this.sink.accept(this.vector(LINT0), true)) entries[LINT0] |= LVT.remoteIrr;
     }
   }
@@ -74,6 +75,10 @@ export class LocalVectorTable {
     if ((this.entries[LINT0] & LVT.remoteIrr) === 0 || this.vector(LINT0) !== vector) return;
     this.entries[LINT0] &= ~LVT.remoteIrr;
     this.updateLint0(lint0);
+  }
+
+  private isAsserted(entry: number, high: boolean): boolean {
+    return high !== ((this.entries[entry] & LVT.activeLow) !== 0);
   }
 
   private delivery(entry: number): number {

@@ -15,8 +15,8 @@ const card = defineDevice("card", (host) => {
   });
 });
 
-function bench(shadow?: (segments: readonly ShadowSegment[]) => void) {
-  const device = deviceUnderTest(pciHost, shadow ? { shadow } : {});
+function bench(shadow: (segments: readonly ShadowSegment[]) => void = () => {}) {
+  const device = deviceUnderTest(pciHost, { shadow });
   device.add(card, undefined);
   const address = (slot: number, offset: number, f = 0) => 0x8000_0000 + slot * 0x800 + f * 0x100 + offset;
   return {
@@ -88,7 +88,7 @@ describe("configuration mechanism 1 (PCI 3.0, 3.2.2.3.2)", () => {
   });
 
   it("comes back from a snapshot with its address", () => {
-    const device = deviceUnderTest(pciHost, {});
+    const device = deviceUnderTest(pciHost, { shadow: () => {} });
     device.write(0xcf8, 0x8000_1840, 4);
     expect(device.reincarnate().read(0xcf8, 4)).toBe(0x8000_1840);
     device.reset();
@@ -103,17 +103,21 @@ describe("the host bridge", () => {
     expect(read(0xcfc, 4)).toBe(0x1237_8086);
     select(0, 8);
     expect(read(0xcfc, 4) >>> 8).toBe(0x06_0000);
+    select(0, 0x2c);
+    expect(read(0xcfc, 4)).toBe(0x1100_1af4);
     select(0, 4);
     expect(read(0xcfc, 2)).toBe(0x0006);
     select(0, 0x0c);
     expect(read(0xcfe)).toBe(0);
   });
 
-  it("has shadowing fixed to RAM on a machine without ROM, and SMRAM locked", () => {
-    const { select, read, write } = bench();
+  it("is all RAM once firmware has unlocked it, with SMRAM locked", () => {
+    const seen: (readonly ShadowSegment[])[] = [];
+    const { select, read, write, api } = bench((segments) => seen.push(segments));
+    api.unlockShadow();
     select(0, 0x58);
-    write(0xcfc, 0, 4);
     expect(read(0xcfc, 4)).toBe(0x3333_3000);
+    expect(seen.at(-1)!.every((segment) => segment.read === "ram" && segment.write === "ram")).toBe(true);
     select(0, 0x70);
     write(0xcfe, 0x40);
     expect(read(0xcfe)).toBe(0x12);

@@ -28,11 +28,13 @@ function declineAllButAddress(x: RawBuilder): void {
 }
 
 export interface PciHostOptions {
-  /**
-   * The machine can send parts of C0000-FFFFF to RAM or ROM; called with all 13 segments when software has changed one
-   * and at reset. Without it the registers are fixed as firmware leaves them on a machine without ROM: all RAM.
-   */
-  readonly shadow?: (segments: readonly ShadowSegment[]) => void;
+  /** Sends parts of C0000-FFFFF to RAM or ROM; called with all 13 segments when software has changed one and at reset. */
+  readonly shadow: (segments: readonly ShadowSegment[]) => void;
+}
+
+export interface PciHost {
+  /** As firmware leaves it: all of the BIOS area is RAM. */
+  unlockShadow(): void;
 }
 
 /**
@@ -40,6 +42,12 @@ export interface PciHostOptions {
  * Intel 82441FX (290549), section 3.2.18.
  */
 const PAM = { offset: 0x59, length: 7, read: 1, write: 2, allRam: 0x33 } as const;
+
+/**
+ * The board behind the bridge: firmware for QEMU's PC (SeaBIOS, OVMF) recognizes it by these, and then finds fw_cfg.
+ * QEMU, docs/specs/pci-ids.rst.
+ */
+const SUBSYSTEM = { vendorId: 0x1af4, id: 0x1100 } as const;
 const PAM_SEGMENTS: readonly { nibble: number; base: number; length: number }[] = [
   // The low nibble of 59h is reserved; its high one is the whole BIOS area F0000-FFFFF.
   { nibble: 1, base: 0xf_0000, length: 0x1_0000 },
@@ -52,7 +60,7 @@ const PAM_SEGMENTS: readonly { nibble: number; base: number; length: number }[] 
  * 0 of slot 0. It is an 82441FX to software, as far as that has anything to do here: DRAM timing registers are absent
  * and SMRAM is locked shut, since there is no SMM.
  */
-export const pciHost = defineDevice("pci-host", (host, { shadow }: PciHostOptions) => {
+export const pciHost = defineDevice("pci-host", (host, { shadow }: PciHostOptions): PciHost => {
   const r = host.registers({ address: "u32" });
   const resetControl = createResetControl(host);
 
@@ -62,19 +70,16 @@ export const pciHost = defineDevice("pci-host", (host, { shadow }: PciHostOption
     deviceId: 0x1237,
     classCode: 0x06_0000,
     revision: 0x02,
+    subsystemVendorId: SUBSYSTEM.vendorId,
+    subsystemId: SUBSYSTEM.id,
     registers: [
       // Bus mastering and memory are always on. 82441FX, section 3.2.3.
       { offset: 0x04, bytes: [0x06, 0x00], writable: [0x42, 0x01] },
-      shadow
-        ? {
-            offset: PAM.offset,
-            bytes: new Array(PAM.length).fill(0),
-            writable: [0x30, ...new Array(PAM.length - 1).fill(0x33)],
-          }
-        : {
-            offset: PAM.offset,
-            bytes: [PAM.allRam & 0x30, ...new Array(PAM.length - 1).fill(PAM.allRam)],
-          },
+      {
+        offset: PAM.offset,
+        bytes: new Array(PAM.length).fill(0),
+        writable: [PAM.allRam & 0x30, ...new Array(PAM.length - 1).fill(PAM.allRam)],
+      },
       // SMRAM control: closed and locked (D_LCK), at A0000. 82441FX, section 3.2.21.
       { offset: 0x72, bytes: [0x12] },
     ],
@@ -83,7 +88,7 @@ export const pciHost = defineDevice("pci-host", (host, { shadow }: PciHostOption
     },
   });
   function applyShadow(): void {
-    shadow?.(
+    shadow(
       PAM_SEGMENTS.map(({ nibble, base, length }) => {
         const bits = bridge.readConfig(PAM.offset + (nibble >> 1), 1) >> (4 * (nibble & 1));
         return { base, length, read: bits & PAM.read ? "ram" : "pci", write: bits & PAM.write ? "ram" : "pci" };
@@ -122,4 +127,11 @@ export const pciHost = defineDevice("pci-host", (host, { shadow }: PciHostOption
       },
     },
   });
+
+  return {
+    unlockShadow() {
+      for (let i = 0; i < PAM.length; i++) bridge.setConfig(PAM.offset + i, PAM.allRam & (i === 0 ? 0xf0 : 0xff), 1);
+      applyShadow();
+    },
+  };
 });

@@ -45,7 +45,7 @@ describe("a guest that writes anything anywhere", () => {
           debugConsole.create(host, { output: () => {} });
           debugExit.create(host, {});
           card.create(host, undefined);
-          pciHost.create(host, {});
+          pciHost.create(host, { shadow: () => {} });
         });
         const device = deviceUnderTest(chipset, undefined);
         for (const { port, value, width, isWrite } of accesses) {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { deviceUnderTest } from "../device/testing.ts";
+import { coprocessorError } from "./coprocessor-error.ts";
 import { debugConsole } from "./debug-console.ts";
 import { debugExit } from "./debug-exit.ts";
 import { postCode } from "./post-code.ts";
@@ -70,5 +71,23 @@ describe("debug exit at F4h", () => {
 
   it("reads as nothing", () => {
     expect(deviceUnderTest(debugExit, {}).read(0xf4)).toBe(0xff);
+  });
+});
+
+describe("port F0h (ICH9, 13.7.2)", () => {
+  it("takes IRQ 13 back and has the error ignored, but only while there is one", () => {
+    let ignored = 0;
+    const device = deviceUnderTest(coprocessorError, { ignore: () => ignored++ });
+    device.write(0xf0, 0);
+    expect([ignored, device.lines.level(13)]).toEqual([0, false]);
+    device.api.assert();
+    device.api.assert();
+    expect(device.lines.edges(13)).toBe(1);
+    const again = device.reincarnate();
+    again.write(0xf0, 0xff);
+    again.write(0xf0, 0xff);
+    expect([ignored, again.lines.level(13)]).toEqual([1, false]);
+    device.reset();
+    expect([device.lines.level(13), device.read(0xf0)]).toEqual([false, 0xff]);
   });
 });

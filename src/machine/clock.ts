@@ -11,8 +11,20 @@ const RATE_MIN = 0.05;
 const RATE_MAX = 1000;
 /** Weight of a new measurement of the speed. */
 const SMOOTHING = 0.1;
-/** Shorter slices are too noisy to measure. */
+/** A slice that took longer than this by the host's clock was too long, ns: the next ones get less to do. */
+const SLICE_HOST_MAX_NS = 2 * SLICE_NS;
+/** Fewest instructions that a slice is cut to. */
+const GRANT_MIN = 256;
+const GRANT_MAX = 2 ** 30;
+/** Shorter slices are too noisy to measure; they only show how slow the guest is at most. */
 const MEASURABLE_NS = 50_000;
+/** Virtual time that is ahead of the host's by this much or more advances at half speed, ns. */
+const AHEAD_MAX_NS = SLICE_NS;
+/**
+ * Longest step of virtual time, ns, beyond what the machine had to sleep. A longer one (the host was stopped or slept)
+ * looks to a guest like a processor that hung, and PM timers wrap in it: the rest is time that the machine did not run in.
+ */
+const STEP_MAX_NS = 1_000_000_000;
 
 /**
  * The machine's one clock. Virtual time advances with retired instructions; on the host clock it then becomes the later
@@ -26,10 +38,16 @@ export class MachineClock {
   private retiredBefore = 0;
   private readonly data: DataView;
   private readonly hostNow: () => number;
-  /** Host time minus virtual time. */
+  /** Host time minus virtual time, were it exact. */
   private hostOffset = 0;
+  /** Measured speed, ns an instruction. */
   private rate = 1;
   private sliceStartHost = 0;
+  /**
+   * Most instructions of a slice. A guest whose instructions suddenly cost a thousand times as much (exceptions without
+   * end, say) may hold the host up once, not for as long as the measured speed takes to follow.
+   */
+  private grantLimit = GRANT_MAX;
 
   /** `hostNow`: a monotonic clock in ns. */
   constructor(memory: WebAssembly.Memory, mode: ClockMode, hostNow: () => number = () => performance.now() * 1e6) {
@@ -37,12 +55,13 @@ export class MachineClock {
     this.now = virtualTime(memory);
     this.data = new DataView(memory.buffer);
     this.hostNow = hostNow;
-    this.setRate(mode === "instructions" ? 1 : 4);
+    this.rate = mode === "instructions" ? 1 : 4;
+    this.setSliceRate(this.rate);
     this.hostOffset = hostNow();
   }
 
-  private setRate(nsPerInstruction: number): void {
-    this.rate = nsPerInstruction;
+  /** Between slices only: time within a slice would change in retrospect. */
+  private setSliceRate(nsPerInstruction: number): void {
     this.data.setUint32(CLOCK.rate, Math.round(nsPerInstruction * ONE), true);
   }
 
@@ -64,10 +83,15 @@ export class MachineClock {
   /** Grants a slice that ends at `deadline` or after a millisecond. */
   beginSlice(deadline: number): void {
     const now = this.settle();
-    const grant = this.instructionsUntil(Math.min(deadline, now + SLICE_NS));
+    if (this.mode === "host") {
+      this.sliceStartHost = this.hostNow();
+      // Slices that were faster than measured have put virtual time ahead; it goes slower until the host is there.
+      const ahead = Math.max(0, now - (this.sliceStartHost - this.hostOffset));
+      this.setSliceRate(Math.max(RATE_MIN, this.rate * (1 - Math.min(ahead, AHEAD_MAX_NS) / (2 * AHEAD_MAX_NS))));
+    }
+    const grant = Math.min(this.grantLimit, this.instructionsUntil(Math.min(deadline, now + SLICE_NS)));
     this.data.setInt32(CLOCK.sliceBudget, grant, true);
     this.data.setInt32(CLOCK.budget, grant, true);
-    if (this.mode === "host") this.sliceStartHost = this.hostNow();
   }
 
   /** After a slice: on the host clock, measures the speed and catches up with the host. */
@@ -77,14 +101,27 @@ export class MachineClock {
     if (this.mode !== "host") return;
     const host = this.hostNow();
     const took = host - this.sliceStartHost;
-    if (took > MEASURABLE_NS && executed > 0) {
-      const measured = Math.min(RATE_MAX, Math.max(RATE_MIN, took / executed));
-      this.setRate(this.rate + (measured - this.rate) * SMOOTHING);
-    }
-    this.catchUp(now, host);
+    if (executed > 0) this.measure(took, executed);
+    this.grantLimit =
+      took > SLICE_HOST_MAX_NS
+        ? Math.max(GRANT_MIN, Math.floor((executed * SLICE_NS) / took))
+        : Math.min(GRANT_MAX, this.grantLimit * 2);
+    this.catchUp(now, host, now);
   }
 
-  private catchUp(now: number, host: number): void {
+  private measure(took: number, executed: number): void {
+    if (took > MEASURABLE_NS) this.rate += (Math.min(RATE_MAX, took / executed) - this.rate) * SMOOTHING;
+    const slowest = (took + MEASURABLE_NS) / executed;
+    // Far too slow: slices would be too short to measure, for ever, and time in them too fast.
+    if (this.rate > 2 * slowest) this.rate = slowest;
+    this.rate = Math.max(RATE_MIN, this.rate);
+  }
+
+  /** Virtual time becomes the later of itself and the host's, but for a stall: what lies far behind `expected`. */
+  private catchUp(now: number, host: number, expected: number): void {
+    const latest = expected + STEP_MAX_NS;
+    const stalled = host - this.hostOffset - latest;
+    if (stalled > 0) this.hostOffset += stalled;
     const target = host - this.hostOffset;
     if (target > now) this.setBase(Math.floor(target));
   }
@@ -108,9 +145,16 @@ export class MachineClock {
     if (deadline > this.settle()) this.setBase(Math.ceil(deadline));
   }
 
-  /** HLT on the host clock: time has passed on its own. */
-  readHost(): void {
-    if (this.mode === "host") this.catchUp(this.settle(), this.hostNow());
+  /** The machine begins or goes on to run: host time that it did not run in is none of the guest's. */
+  resume(): void {
+    this.hostOffset = this.hostNow() - this.settle();
+  }
+
+  /** On the host clock, time has passed on its own: at HLT, to which the next `deadline` would have put an end. */
+  readHost(deadline = this.now()): void {
+    if (this.mode !== "host") return;
+    const now = this.settle();
+    this.catchUp(now, this.hostNow(), Math.max(now, deadline));
   }
 
   /** ms of host time until `deadline`. */

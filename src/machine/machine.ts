@@ -6,6 +6,7 @@ import { RegisterFile } from "../device/registers.ts";
 import type { BlockStorage } from "../device/storage.ts";
 import { TimerQueue } from "../device/timer-queue.ts";
 import type { Board, DeviceClass } from "../device/types.ts";
+import type { ShadowSegment } from "../devices/pci-host.ts";
 import { PorticoError } from "../errors.ts";
 import { createIoClient, type IoStatistics, MmioSpace, PortSpace, statistics, type VcpuIo } from "../io/index.ts";
 import { GuestMemory } from "../memory/guest-memory.ts";
@@ -83,7 +84,7 @@ export class Machine {
     /** Bytes that the other end of COM1 sends. */
     input(bytes: Uint8Array): void;
   };
-  /** What the guest writes to port E9h. */
+  /** What the guest writes to port E9h, and firmware to 402h. */
   onDebugOutput: (byte: number) => void = () => {};
   readonly io: VcpuIo;
   private readonly timers = new TimerQueue();
@@ -158,6 +159,7 @@ export class Machine {
         return machine.pc?.apics.cpus[0];
       },
       interrupts: { acknowledge: () => this.pc.apics.cpus[0]!.acknowledge() },
+      floatError: () => this.pc.coprocessorError.assert(),
     };
     this.vcpu = new SoftwareVcpu(memory, this.io, board, 0, { compile: options.compile ?? "auto" });
     this.pc = buildPc(this.devices, this.lines, this.pci, {
@@ -166,6 +168,8 @@ export class Machine {
       transmit: (byte) => this.transmit(byte),
       debugOutput: (byte) => this.onDebugOutput(byte),
       disks: options.disks ?? [],
+      shadow: (segments) => this.mapBiosArea(segments),
+      ignoreFloatError: () => this.vcpu.ignoreFloatError(),
       ...(options.files && { files: options.files }),
     });
     this.timers.onEarlier = (deadline) => this.vcpu.limitBudget(this.clock.instructionsUntil(deadline));
@@ -176,6 +180,17 @@ export class Machine {
       },
       input: (bytes) => this.pc.uart.receive(bytes),
     };
+  }
+
+  /**
+   * RAM or ROM in each part of the BIOS area. Where reads go to ROM, writes do not reach the RAM behind it: firmware that
+   * copies itself opens both.
+   */
+  private mapBiosArea(segments: readonly ShadowSegment[]): void {
+    for (const { base, length, read, write } of segments) {
+      if (read === "ram") this.memory.mapRam(base, length, write === "ram");
+      else this.memory.mapBiosWindow(base, length);
+    }
   }
 
   private board(): Board {
@@ -226,7 +241,9 @@ export class Machine {
     const { memory } = this;
     const { image, initrd, commandLine } = options;
     const guest = { size: memory.ramBytes, write: (gpa: number, bytes: Uint8Array) => memory.loadImage(gpa, bytes) };
-    switch (detectImage(image)) {
+    const kind = detectImage(image);
+    if (kind !== "rom") this.pc.hostBridge.unlockShadow();
+    switch (kind) {
       case "rom":
         if (this.booted === undefined) memory.mapBios(image);
         return resetState();
@@ -271,6 +288,7 @@ export class Machine {
     this.running = true;
     this.end = undefined;
     this.failure = undefined;
+    this.clock.resume();
     try {
       while (this.end === undefined) {
         const pause = this.slice();
@@ -280,8 +298,10 @@ export class Machine {
         if (pause === undefined) {
           await this.loop.breathe();
         } else {
+          // A processor that waits for ring 3 does not sleep: no timer would wake it.
+          const deadline = this.waiting === undefined ? this.timers.nextDeadline : this.clock.now();
           await this.loop.sleep(pause);
-          this.clock.readHost();
+          this.clock.readHost(deadline);
         }
         if (this.failure !== undefined) throw this.failure;
       }
@@ -377,7 +397,7 @@ export class Machine {
     if (deadline === Number.POSITIVE_INFINITY) return deadline;
     const delay = clock.hostDelay(deadline);
     if (delay > 0) return delay;
-    clock.readHost();
+    clock.readHost(deadline);
     return undefined;
   }
 

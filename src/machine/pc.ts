@@ -4,6 +4,7 @@ import { assignPciResources } from "../device/pci/assign.ts";
 import type { PciBus } from "../device/pci/bus.ts";
 import type { BlockStorage } from "../device/storage.ts";
 import { type AcpiPm, acpiPm } from "../devices/acpi-pm.ts";
+import { type CoprocessorError, coprocessorError } from "../devices/coprocessor-error.ts";
 import { debugConsole } from "../devices/debug-console.ts";
 import { debugExit } from "../devices/debug-exit.ts";
 import { fwCfg } from "../devices/fw-cfg.ts";
@@ -13,7 +14,7 @@ import { piixIde } from "../devices/ide/piix-ide.ts";
 import { ioApic } from "../devices/io-apic.ts";
 import type { LocalApicCpu } from "../devices/local-apic.ts";
 import { type LocalApics, localApics } from "../devices/local-apics.ts";
-import { pciHost } from "../devices/pci-host.ts";
+import { type PciHost, pciHost, type ShadowSegment } from "../devices/pci-host.ts";
 import { pic8259 } from "../devices/pic8259.ts";
 import { pit8254 } from "../devices/pit8254.ts";
 import { postCode } from "../devices/post-code.ts";
@@ -21,6 +22,7 @@ import { cmosMemorySize, rtc } from "../devices/rtc-mc146818.ts";
 import { systemControlA } from "../devices/system-control-a.ts";
 import { type Uart, uart16550 } from "../devices/uart16550.ts";
 import { PHYSICAL_ADDRESS_BITS } from "./firmware.ts";
+import { firmwareFiles } from "./firmware-files.ts";
 import { IO_APIC, IRQ, MMIO, PCI_INTERRUPTS, PCI_MEMORY_END, PM, PORTS } from "./platform.ts";
 
 export interface PcOptions {
@@ -28,8 +30,12 @@ export interface PcOptions {
   readonly cpus: readonly LocalApicCpu[];
   /** COM1's wire out. */
   readonly transmit: (byte: number) => void;
-  /** Port E9h. */
+  /** Ports E9h and 402h. */
   readonly debugOutput: (byte: number) => void;
+  /** What lies in the BIOS area. */
+  readonly shadow: (segments: readonly ShadowSegment[]) => void;
+  /** IGNNE# of the processor. */
+  readonly ignoreFloatError: () => void;
   /** fw_cfg files by name. */
   readonly files?: Readonly<Record<string, Uint8Array>>;
   /** IDE disks; without any there is no controller. */
@@ -42,6 +48,8 @@ export interface Pc {
   readonly keyboard: I8042;
   readonly power: AcpiPm;
   readonly apics: LocalApics;
+  readonly coprocessorError: CoprocessorError;
+  readonly hostBridge: PciHost;
   /** What firmware would do before it starts an operating system. */
   assignResources(): void;
 }
@@ -64,7 +72,7 @@ export function buildPc(devices: DeviceSet, lines: InterruptLines, pci: PciBus, 
   let apics: LocalApics | undefined;
   const pic = devices.add(pic8259, { onOutput: (high) => apics?.setLint(0, high) });
   apics = devices.add(localApics, { cpus: options.cpus, pic, physicalAddressBits: PHYSICAL_ADDRESS_BITS });
-  const ioapic = devices.add(ioApic, { base: MMIO.ioApic, bus: apics.bus });
+  const ioapic = devices.add(ioApic, { base: MMIO.ioApic, bus: apics.bus, activeLow: IO_APIC.activeLow });
   for (let gsi = 0; gsi < GSI_COUNT; gsi++) {
     // Interrupt 0 arrives at pin 2 of the I/O APIC; pin 0 would be the 8259A's output.
     const pin = gsi === IRQ.timer ? IO_APIC.timerPin : gsi;
@@ -98,18 +106,33 @@ export function buildPc(devices: DeviceSet, lines: InterruptLines, pci: PciBus, 
     sciGsi: PM.sciIrq,
     s5SleepType: PM.s5SleepType,
   });
-  devices.add(pciHost, {});
+  const hostBridge = devices.add(pciHost, { shadow: options.shadow });
   devices.add(systemControlA, { port: PORTS.systemControlA.base });
   devices.add(postCode, { port: PORTS.postCode.base });
   devices.add(debugConsole, { port: PORTS.debugConsole.base, output: options.debugOutput });
+  devices.add(debugConsole, { port: PORTS.firmwareConsole.base, output: options.debugOutput }, "firmware-console");
+  const coprocessor = devices.add(coprocessorError, {
+    port: PORTS.coprocessorError.base,
+    gsi: IRQ.coprocessor,
+    ignore: options.ignoreFloatError,
+  });
   devices.add(debugExit, { port: PORTS.debugExit.base });
-  devices.add(fwCfg, { ramBytes: options.ramBytes, cpuCount: options.cpus.length, files: options.files ?? {} });
+  const { ramBytes } = options;
+  const cpuCount = options.cpus.length;
+  devices.add(fwCfg, {
+    ramBytes,
+    cpuCount,
+    files: options.files ?? {},
+    machineFiles: () => firmwareFiles(ramBytes, cpuCount),
+  });
   const ide = options.disks.length === 0 ? undefined : devices.add(piixIde, { ...IDE, disks: options.disks });
   return {
     uart,
     keyboard,
     power,
     apics,
+    coprocessorError: coprocessor,
+    hostBridge,
     assignResources: () => {
       ide?.enableChannels();
       assignPciResources(pci, {

@@ -51,6 +51,9 @@ export const PORTS = {
   systemControlA: { base: 0x92, length: 1 },
   pic2: { base: 0xa0, length: 2 },
   debugConsole: { base: 0xe9, length: 1 },
+  /** Where SeaBIOS and OVMF look for one. */
+  firmwareConsole: { base: 0x402, length: 1 },
+  coprocessorError: { base: 0xf0, length: 1 },
   debugExit: { base: 0xf4, length: 1 },
   /** Command and control blocks of the IDE channels, at the addresses of the PC/AT. */
   ide2: { base: 0x170, length: 8 },
@@ -88,26 +91,39 @@ export const PM = {
 } as const;
 
 /** Inputs of the two 8259As that the ISA devices use. */
-export const IRQ = { timer: 0, keyboard: 1, com1: 4, rtc: 8, sci: PM.sciIrq, mouse: 12, ide1: 14, ide2: 15 } as const;
+export const IRQ = {
+  timer: 0,
+  keyboard: 1,
+  com1: 4,
+  rtc: 8,
+  sci: PM.sciIrq,
+  mouse: 12,
+  coprocessor: 13,
+  ide1: 14,
+  ide2: 15,
+} as const;
 
 export const IO_APIC = {
   /** The 82093AA's identification register is 0 after reset; nothing programs it before the guest does. */
   id: 0,
   /** Inputs, hence GSIs 0 to 23. */
   pins: 24,
+  /** PCI interrupts are wired-OR of open drains: low while one is requested. PCI 3.0, section 2.2.6. */
+  activeLow: 0xff_0000,
   /** IRQ 0 arrives here, since input 0 belongs to the 8259A (ExtINT). */
   timerPin: 2,
 } as const;
 
 /**
- * PCI interrupts are wired, not programmable. Pin INTA-INTD (0-3) of a slot leads to line (slot + pin) mod 4, and line
- * n leads to I/O APIC input 16 + n and to the 8259A input `picIrqs[n]` (level-triggered: set in `elcr`).
+ * PCI interrupts are wired, not programmable. Pin INTA-INTD (0-3) of a slot leads to line (slot - 1 + pin) mod 4, and
+ * line n leads to I/O APIC input 16 + n and to the 8259A input `picIrqs[n]` (level-triggered: set in `elcr`). Slots and
+ * 8259A inputs are those of QEMU's PC, which SeaBIOS assumes without asking.
  */
 export const PCI_INTERRUPTS = {
   gsiBase: 16,
-  picIrqs: [10, 11, 10, 11],
+  picIrqs: [10, 10, 11, 11],
   /** The line that pin 0-3 of a slot (0-31) drives. */
-  line: (slot: number, pin: number): number => (slot + pin) & 3,
+  line: (slot: number, pin: number): number => (slot - 1 + pin) & 3,
 } as const;
 
 /** ELCR as firmware leaves it: the SCI and the PCI interrupts are level-triggered. */

@@ -210,6 +210,21 @@ export class GuestMemory {
   }
 
   /**
+   * A part of the BIOS area as it is without shadowing: the last 128 KiB of the ROM below 4 GiB, and nothing where there
+   * is no ROM.
+   */
+  mapBiosWindow(base: number, length: number): void {
+    checkPages(base, length);
+    this.pages.unmap(base, length);
+    const first = Math.max(base, ONE_MIB - BIOS_SHADOW_MAX);
+    for (let gpa = first; gpa < base + length; gpa += PAGE_SIZE) {
+      const entry = this.pages.entry(gpa + FOUR_GIB - ONE_MIB);
+      if (entry !== 0) this.pages.map(gpa, PAGE_SIZE, entry - (entry & PAGE_ENTRY_FLAGS), entry & PAGE_ENTRY_FLAGS);
+    }
+    this.flushListeners();
+  }
+
+  /**
    * RAM at its own place again, instead of ROM or a hole in front of it; read-only when not `writable`. This is what a
    * chipset's shadowing registers do to C0000-FFFFF.
    */

@@ -36,7 +36,7 @@ const apicSystem = defineDevice("apic-system", (host, options: ReturnType<typeof
     pic: { acknowledge: () => options.pic.shift() ?? -1 },
     physicalAddressBits: 40,
   });
-  return { apics, io: ioApic.create(host, { base: IO, bus: apics.bus }) };
+  return { apics, io: ioApic.create(host, { base: IO, bus: apics.bus, activeLow: 0xff_0000 }) };
 });
 
 export type ApicBench = ReturnType<typeof apicBench>;

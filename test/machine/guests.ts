@@ -71,3 +71,42 @@ export const x86 = {
   /** HLT, for good. */
   halt: [0xf4, 0xeb, 0xfd],
 } as const;
+
+/**
+ * A kernel with one handler for vectors 0 (#DE), 13 (#GP), 20h (IRQ 0, once the 8259A says so) and 40h, and segments of
+ * its own: code 10h, stack 18h.
+ */
+export function kernelWithHandler(main: readonly number[], handler: readonly number[]): Uint8Array {
+  const at = 0x20_1000;
+  const gdt = KERNEL.data + 0x900;
+  const idt = KERNEL.data + 0x1000;
+  const pointers = KERNEL.data + 0x800;
+  const pointer = (place: number, limit: number, base: number) => [
+    ...x86.store(place, (limit | ((base & 0xffff) << 16)) >>> 0),
+    ...x86.store(place + 4, base >>> 16),
+  ];
+  const descriptor = (selector: number, high: number) => [
+    ...x86.store(gdt + selector, 0xffff),
+    ...x86.store(gdt + selector + 4, high),
+  ];
+  const gate = (vector: number) => [
+    ...x86.store(idt + vector * 8, ((0x10 << 16) | (at & 0xffff)) >>> 0),
+    ...x86.store(idt + vector * 8 + 4, ((at & 0xffff_0000) | 0x8e00) >>> 0),
+  ];
+  const setup = [
+    ...[0, 13, 0x20, 0x40].flatMap(gate),
+    ...descriptor(0x10, 0x00cf_9b00),
+    ...descriptor(0x18, 0x00cf_9300),
+    ...pointer(pointers, 0x1f, gdt),
+    ...pointer(pointers + 8, 0x7ff, idt),
+    ...[0x0f, 0x01, 0x15, ...x86.dword(pointers)], // LGDT
+    ...[0x0f, 0x01, 0x1d, ...x86.dword(pointers + 8)], // LIDT
+  ];
+  const next = KERNEL.code + setup.length + 7;
+  // JMP 10h:next; MOV ax, 18h; MOV ss, ax
+  const segments = [0xea, ...x86.dword(next), 0x10, 0, 0x66, 0xb8, 0x18, 0, 0x8e, 0xd0];
+  const code = [...setup, ...segments, ...x86.mov(4, KERNEL.stack), ...main];
+  if (KERNEL.code + code.length > at) throw new Error("the kernel grows into its handler");
+  const padding = new Array<number>(at - KERNEL.code - code.length).fill(0x90);
+  return kernel([...code, ...padding, ...handler, ...x86.halt]);
+}

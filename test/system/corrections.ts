@@ -2,8 +2,8 @@
 export interface Correction {
   readonly guest: string;
   readonly why: string;
-  /** What Bochs wrote, and what is right. */
-  readonly lines: readonly (readonly [recorded: string, expected: string])[];
+  /** What Bochs wrote, and what is right; `undefined` when it should have written nothing. */
+  readonly lines: readonly (readonly [recorded: string, expected: string | undefined])[];
 }
 
 export const corrections: readonly Correction[] = [
@@ -225,5 +225,42 @@ export const corrections: readonly Correction[] = [
         "REP OUTSB: #40 +00f 0008 fl=00010202 ecx=00000002 edx=33330080 esi=001c0001",
       ],
     ],
+  },
+  {
+    guest: "ferr",
+    why: "SDM vol 1, D.2.1.3: the processor stops before the instruction that waits, until the interrupt has come. Bochs executes it.",
+    lines: [
+      [
+        "interrupt before the instruction that waits: #4d +010 0008 fl=0202",
+        "interrupt before the instruction that waits: #4d +00e 0008 fl=0202",
+      ],
+      ["before FWAIT: #4d +00e 0008 fl=0202", "before FWAIT: #4d +00d 0008 fl=0202"],
+      ["before an MMX instruction: #4d +010 0008 fl=0202", "before an MMX instruction: #4d +00d 0008 fl=0202"],
+      [
+        "port F0h: the instruction goes on, the error stays: #4d +00f 0008 fl=0202",
+        "port F0h: the instruction goes on, the error stays: #4d +00d 0008 fl=0202",
+      ],
+      [
+        "a new error after FNCLEX is not ignored any more: #4d +00f 0008 fl=0202",
+        "a new error after FNCLEX is not ignored any more: #4d +00d 0008 fl=0202",
+      ],
+      [
+        "a new error after FNCLEX is not ignored any more: #4d +020 0008 fl=0202",
+        "a new error after FNCLEX is not ignored any more: #4d +01f 0008 fl=0202",
+      ],
+      [
+        "FNCLEX in the handler: the instruction runs without an error: #4d +00f 0008 fl=0202",
+        "FNCLEX in the handler: the instruction runs without an error: #4d +00d 0008 fl=0202",
+      ],
+      [
+        "port F0h before the interrupt: nothing to ignore: #4d +013 0008 fl=0202 eax=11110000",
+        "port F0h before the interrupt: nothing to ignore: #4d +011 0008 fl=0202 eax=11110000",
+      ],
+    ],
+  },
+  {
+    guest: "ferr",
+    why: "SDM vol 1, D.2.1.3: IGNNE# lets all instructions go on while the error stays. Bochs has no IGNNE#.",
+    lines: [["port F0h: the instruction goes on, the error stays: #4d +011 0008 fl=0202", undefined]],
   },
 ];

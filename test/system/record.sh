@@ -33,6 +33,7 @@ display_library: rfb, options="timeout=0"
 plugin_ctrl: sb16=0, es1370=0, voodoo=0, e1000=0, ne2k=0, usb_uhci=0
 pci: enabled=1, chipset=i440fx
 clock: sync=none, time0=0
+sound: driver=dummy
 log: $work/log
 panic: action=fatal
 END

@@ -5,6 +5,9 @@ import { setCf } from "./shifts.ts";
 import type { Bytes, OperandWidth, X86 } from "./x86.ts";
 
 const CR4_TSD = 1 << 2;
+/** Numbers that exist, a bit each: CR0, CR2 to CR4 and CR8; DR0 to DR7. */
+const CONTROL_REGISTERS = 0x11d;
+const DEBUG_REGISTERS = 0xff;
 
 const range = (first: number, count: number) => Array.from({ length: count }, (_, i) => first + i);
 
@@ -279,13 +282,16 @@ function system(define: Parameters<Family>[0]): void {
   });
 
   // MOV to and from control and debug registers: always registers, whatever ModRM.mod says (SDM vol 2, MOV-CR).
-  for (const [name, opcode, operation, load] of [
-    ["mov r, cr", 0x20, "mov-from-cr", false],
-    ["mov r, dr", 0x21, "mov-from-dr", false],
-    ["mov cr, r", 0x22, "mov-to-cr", true],
-    ["mov dr, r", 0x23, "mov-to-dr", true],
+  for (const [name, opcode, operation, numbers, load] of [
+    ["mov r, cr", 0x20, "mov-from-cr", CONTROL_REGISTERS, false],
+    ["mov r, dr", 0x21, "mov-from-dr", DEBUG_REGISTERS, false],
+    ["mov cr, r", 0x22, "mov-to-cr", CONTROL_REGISTERS, true],
+    ["mov dr, r", 0x23, "mov-to-dr", DEBUG_REGISTERS, true],
   ] as const) {
     define(name, { map: 1, opcode, modrm: true, rmAlwaysRegister: true }, (x) => {
+      // Registers that do not exist are #UD at any CPL, as undefined opcodes are (SDM vol 3, table 6-2: decoding).
+      const exists = x.and(x.shrU(x.i32(numbers), x.regNumber()), 1);
+      x.if(x.eqz(exists), () => x.fault(VECTOR.ud), undefined, false);
       x.requireCpl0();
       const number = x.u64(x.regNumber());
       if (load) x.system(operation, number, x.readRm(x.mode64 ? 64 : 32));

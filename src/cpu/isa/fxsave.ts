@@ -1,11 +1,12 @@
 import type { Expr } from "../../emit/index.ts";
 import { SIMD } from "../../emit/simd.ts";
-import { CPU } from "../state.ts";
+import { CPU, PX } from "../state.ts";
 import type { Family } from "./define.ts";
 import { FXSAVE_AREA as AREA } from "./fxsave-area.ts";
 import { MXCSR_WRITABLE } from "./mxcsr.ts";
 import { binary, bytesConstant } from "./simd.ts";
 import type { X86 } from "./x86.ts";
+import { endIgnored } from "./x87-stack.ts";
 import { FPU_CONTROL, FPU_STATUS } from "./x87-status.ts";
 
 /** CR0.EM and TS, CR4.OSFXSR (SDM vol 3, 2.5). */
@@ -55,8 +56,10 @@ function ordinaryArea(x: X86, write: boolean): Expr {
   const unavailable = x.and(x.field("i32", CPU.cr0), CR0_UNAVAILABLE);
   const unknown = x.xor(x.and(x.field("i32", CPU.cr4), CR4_OSFXSR), CR4_OSFXSR);
   // Host pages are aligned as guest pages are.
+  // Small addresses may wrap inside the area.
+  const wraps = x.and(x.prefixes(), PX.addressSmall);
   const host = x.plainHost(x.rmAddress(), AREA.size, write);
-  return x.let(x.select(x.or(x.or(unavailable, unknown), x.and(host, 15)), x.i32(0), host));
+  return x.let(x.select(x.or(x.or(x.or(unavailable, unknown), wraps), x.and(host, 15)), x.i32(0), host));
 }
 
 /** Slot `index` of the stack in the vCPU block. */
@@ -105,7 +108,9 @@ function restore(x: X86, area: Expr): void {
   const status = x.let(x.and(saved, FPU_STATUS.exceptions | FPU_STATUS.stackFault | FPU_STATUS.conditions));
   const unmasked = x.and(x.and(status, x.xor(control, -1)), FPU_STATUS.exceptions);
   // ES and B follow from the exceptions and their masks, whatever the image says.
-  x.setField("i32", CPU.fpuStatus, x.or(status, x.select(unmasked, x.i32(FPU_STATUS.summaryAndBusy), x.i32(0))));
+  const next = x.let(x.or(status, x.select(unmasked, x.i32(FPU_STATUS.summaryAndBusy), x.i32(0))));
+  x.setField("i32", CPU.fpuStatus, next);
+  endIgnored(x, next);
   x.setField("i32", CPU.fpuControl, control);
   x.setField("i32", CPU.fpuTop, top);
   x.setField("i32", CPU.fpuEmpty, x.xor(part(1, AREA.tags), 0xff));

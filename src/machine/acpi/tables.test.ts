@@ -133,9 +133,9 @@ describe.each(machines)("%s", (_, machine) => {
     const expected = (interrupts: number[]): number[][] =>
       Array.from({ length: 128 }, (_, index) => {
         const [slot, pin] = [index >> 2, index & 3];
-        return [(slot << 16) | 0xffff, pin, 0, interrupts[(slot + pin) % 4]!];
+        return [(slot << 16) | 0xffff, pin, 0, interrupts[(slot + 3 + pin) % 4]!];
       });
-    expect(routing(route("evaluate \\_SB.PCI0._PRT"))).toEqual(expected([10, 11, 10, 11]));
+    expect(routing(route("evaluate \\_SB.PCI0._PRT"))).toEqual(expected([10, 10, 11, 11]));
     expect(routing(route("evaluate \\_PIC 1; evaluate \\_SB.PCI0._PRT"))).toEqual(expected([16, 17, 18, 19]));
     expect(route("evaluate \\_S5")).toEqual([5, 0, 0, 0]);
   });

@@ -323,6 +323,7 @@ middle:
         mov dword [W + 0xffd], 0x12345678
         ENDT
         SHOW "memory", dword [M + 0xffc]
+        fninit
         TEST "8 bytes across, second page read-only"
         fld1
         fstp qword [W + 0xffc]

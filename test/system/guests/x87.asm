@@ -61,15 +61,14 @@ BUFFER_V equ 0xa000             ; ES:0 in virtual-8086 mode
         AVAILABLE with_fld, %2, fld dword [gs:0]
 %endmacro
 
-; PENDING name, CR0.NE, instruction: after a division by zero that is not masked.
-%macro PENDING 3+
+; PENDING name, instruction: after a division by zero that is not masked. Without CR0.NE: ferr.asm.
+%macro PENDING 2+
         TEST %1
-        SET_CR0 %2, CR0_NE
         fldcw [control_zero]
         fld1
         fldz
         fdivp st1, st0
-        %3
+        %2
         mov eax, EAX_
         ENDT
         RESET
@@ -96,23 +95,21 @@ availability:
         ret
 
 pending:
-        PENDING "pending: fwait", CR0_NE, fwait
-        PENDING "pending: fnop", CR0_NE, fnop
-        PENDING "pending: fld1", CR0_NE, fld1
-        PENDING "pending: fld of a null segment", CR0_NE, fld dword [gs:0]
-        PENDING "pending: fldcw", CR0_NE, fldcw [control_zero]
-        PENDING "pending: fldenv", CR0_NE, fldenv [BUFFER]
-        PENDING "pending: frstor", CR0_NE, frstor [BUFFER]
-        PENDING "pending: fincstp", CR0_NE, fincstp
-        PENDING "pending: ffree", CR0_NE, ffree st0
-        PENDING "pending: fnstsw", CR0_NE, fnstsw ax
-        PENDING "pending: fnstcw", CR0_NE, fnstcw [BUFFER]
-        PENDING "pending: fnclex", CR0_NE, fnclex
-        PENDING "pending: fninit", CR0_NE, fninit
-        PENDING "pending: fnstenv", CR0_NE, fnstenv [BUFFER]
-        PENDING "pending: fnsave", CR0_NE, fnsave [BUFFER]
-        PENDING "pending: no NE: fwait", 0, fwait
-        PENDING "pending: no NE: fld1", 0, fld1
+        PENDING "pending: fwait", fwait
+        PENDING "pending: fnop", fnop
+        PENDING "pending: fld1", fld1
+        PENDING "pending: fld of a null segment", fld dword [gs:0]
+        PENDING "pending: fldcw", fldcw [control_zero]
+        PENDING "pending: fldenv", fldenv [BUFFER]
+        PENDING "pending: frstor", frstor [BUFFER]
+        PENDING "pending: fincstp", fincstp
+        PENDING "pending: ffree", ffree st0
+        PENDING "pending: fnstsw", fnstsw ax
+        PENDING "pending: fnstcw", fnstcw [BUFFER]
+        PENDING "pending: fnclex", fnclex
+        PENDING "pending: fninit", fninit
+        PENDING "pending: fnstenv", fnstenv [BUFFER]
+        PENDING "pending: fnsave", fnsave [BUFFER]
 
         TEST "unmasked later by FLDCW"
         fld1
