@@ -105,6 +105,7 @@ export class SoftwareVcpu implements CpuPins {
   private readonly board: VcpuBoard;
   private readonly run64: Run;
   private readonly runLegacy: Run;
+  /** Compiled code imports from it, too. */
   private readonly interpreter: WebAssembly.Exports;
   /** Compiled code, unless it is turned off. */
   readonly code: CodeCache | undefined;

@@ -15,12 +15,13 @@ interface Rights {
   writable?: boolean;
   executable?: boolean;
   global?: boolean;
+  large?: boolean;
 }
 
 function fill(tlb: Tlb, linear: number, rights: Rights = {}): void {
-  const { readable = true, writable = true, executable = true, global = false } = rights;
+  const { readable = true, writable = true, executable = true, global = false, large = false } = rights;
   const high = Math.floor(linear / 2 ** 32);
-  tlb.fill(linear >>> 0, high, HOST, 0x1000, readable, writable, executable, global, false);
+  tlb.fill(linear >>> 0, high, HOST, 0x1000, readable, writable, executable, global, large);
 }
 
 describe("a hit", () => {
@@ -46,7 +47,33 @@ describe("a hit", () => {
   });
 });
 
+describe("INVLPG", () => {
+  it("drops every part of a large page that the address lies in, and no other page", () => {
+    const tlb = tlbUnderTest();
+    fill(tlb, 0x40_1000, { large: true });
+    fill(tlb, 0x40_2000, { large: true, global: true });
+    fill(tlb, 0x40_3000);
+    tlb.invalidate(0x40_5000);
+    expect([0x40_1000, 0x40_2000].map((linear) => tlb.hit(linear, 4, TLB_ENTRY.readTag))).toEqual([0, 0]);
+    expect(tlb.hit(0x40_3000, 4, TLB_ENTRY.readTag)).toBe(HOST);
+  });
+});
+
 describe("a flush", () => {
+  it("finds entries that were global, then not, and the other way round", () => {
+    const tlb = tlbUnderTest();
+    fill(tlb, 0x5000, { global: true });
+    fill(tlb, 0x5000);
+    fill(tlb, 0x6000);
+    fill(tlb, 0x6000, { global: true });
+    tlb.flush(true);
+    expect(tlb.hit(0x5000, 4, TLB_ENTRY.readTag)).toBe(0);
+    expect(tlb.hit(0x6000, 4, TLB_ENTRY.readTag)).toBe(HOST);
+    fill(tlb, 0x6000);
+    tlb.flush(true);
+    expect(tlb.hit(0x6000, 4, TLB_ENTRY.readTag)).toBe(0);
+  });
+
   it("drops what was filled, and keeps global translations when asked to", () => {
     const tlb = tlbUnderTest();
     fill(tlb, 0x5000);
