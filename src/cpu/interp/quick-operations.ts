@@ -146,6 +146,8 @@ function invalidatePage(x: InterpreterBuilder): void {
   const large = (tlb: Expr) => x.load("i32", 1, x.let(x.add(tlb, largeAt)), TLB_HEADER.large);
   const either = x.or(large(supervisor), large(user));
   refuseIf(x, x.and(x.shrU(either, x.and(x.shrU(low, 22), 7)), 1));
+  // Compiled code at this address may be another's now: the dispatcher asks the TLB again.
+  x.setField("i32", CPU.codeGeneration, x.add(x.field("i32", CPU.codeGeneration), 1));
   const number = x.let(x.and(x.shrU(low, PAGE_SHIFT - 5), (TLB_ENTRIES - 1) << 5));
   for (const tlb of [supervisor, user]) {
     const entry = x.let(x.add(tlb, number));
