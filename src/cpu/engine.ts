@@ -9,6 +9,7 @@ import { softfloatTypes } from "./interp/softfloat-imports.ts";
 import { instructionForms } from "./isa/index.ts";
 import { FPU_STATUS } from "./isa/x87-status.ts";
 import { CodeCache } from "./jit/code-cache.ts";
+import { coldModule } from "./jit/cold-paths.ts";
 import { RegionCompiler } from "./jit/region-compiler.ts";
 import { AccessLog, LOGGED } from "./mmu/access-log.ts";
 import { Breakpoints } from "./mmu/breakpoints.ts";
@@ -76,6 +77,8 @@ function regionCompiler(): RegionCompiler {
   return compiler;
 }
 
+let coldPaths: WebAssembly.Module | undefined;
+
 type Run = (cpu: number) => number;
 
 /** How guest code is run. */
@@ -88,7 +91,7 @@ export interface VcpuOptions {
 }
 
 /** Times that a place is reached before it is compiled. */
-const HOT_THRESHOLD = 600;
+const HOT_THRESHOLD = 2000;
 const NEVER_HOT = 0x7fff_ffff;
 
 /** One vCPU of the software engine: the generated interpreter, its slow paths, and what happens between instructions. */
@@ -109,6 +112,7 @@ export class SoftwareVcpu implements CpuPins {
   private readonly interpreter: WebAssembly.Exports;
   /** Compiled code, unless it is turned off. */
   readonly code: CodeCache | undefined;
+  private cold: WebAssembly.Exports | undefined;
   private readonly log = new AccessLog();
   private readonly memory: GuestMemory;
   private readonly fetchBuffer: Uint8Array;
@@ -146,11 +150,7 @@ export class SoftwareVcpu implements CpuPins {
   private codeCache(compile: "auto" | "always" | "never", softfloat: WebAssembly.Exports): CodeCache | undefined {
     if (compile === "never") return undefined;
     const { mmu, memory, interpreter } = this;
-    const imports = (): WebAssembly.Imports => ({
-      env: { memory: memory.memory, ...this.imports(), ...this.loggedImports() } as WebAssembly.ModuleImports,
-      softfloat: softfloat as WebAssembly.ModuleImports,
-      interpreter: interpreter as WebAssembly.ModuleImports,
-    });
+    const imports = () => this.compiledImports(softfloat);
     const code = new CodeCache(
       this.state,
       memory,
@@ -247,7 +247,7 @@ export class SoftwareVcpu implements CpuPins {
   run(): VcpuExit {
     const { state } = this;
     this.log.forget();
-    this.code?.compileWaiting();
+    this.code?.beginSlice();
     for (;;) {
       const waiting = this.finishPending();
       if (waiting !== undefined) return waiting;
@@ -514,6 +514,19 @@ export class SoftwareVcpu implements CpuPins {
         }
       },
     };
+  }
+
+  /** What compiled modules import; made when the first one is. */
+  private compiledImports(softfloat: WebAssembly.Exports): WebAssembly.Imports {
+    const { memory } = this.memory;
+    const interpreter = this.interpreter as WebAssembly.ModuleImports;
+    if (this.cold === undefined) {
+      const env = { memory, ...this.imports(), ...this.loggedImports() };
+      coldPaths ??= new WebAssembly.Module(coldModule());
+      this.cold = new WebAssembly.Instance(coldPaths, { env, interpreter }).exports;
+    }
+    const cold = this.cold as WebAssembly.ModuleImports;
+    return { env: { memory }, interpreter, softfloat: softfloat as WebAssembly.ModuleImports, cold };
   }
 
   /** What compiled code calls instead: an instruction that is given to the interpreter does nothing twice. */

@@ -28,6 +28,9 @@ import {
 const TYPE_COLUMN: Record<ValueType, number> = { i32: 0, i64: 1, f32: 2, f64: 3, v128: 4 };
 type Bytes = 1 | 2 | 4 | 8;
 
+/** Constants that code is full of. */
+const SMALL: readonly bigint[] = Array.from({ length: 65 }, (_, i) => BigInt(i));
+
 const isConstant = (e: Expr) => e.op === I32_CONST || e.op === I64_CONST;
 /** The value of an integer constant, as signed. */
 export const constantOf = (e: Expr): bigint | undefined =>
@@ -69,7 +72,8 @@ export class FunctionBuilder implements FunctionRef {
   }
 
   i64(value: number | bigint): Expr {
-    return new Expr("i64", I64_CONST, BigInt.asIntN(64, BigInt(value)));
+    if (typeof value === "number") return new Expr("i64", I64_CONST, SMALL[value] ?? BigInt.asIntN(64, BigInt(value)));
+    return new Expr("i64", I64_CONST, BigInt.asIntN(64, value));
   }
 
   f32(value: number): Expr {
@@ -178,8 +182,8 @@ export class FunctionBuilder implements FunctionRef {
 
   /** 1 when zero, else 0 (i32). */
   eqz(a: Expr): Expr {
-    const known = constantOf(a);
-    if (known !== undefined) return this.i32(known === 0n ? 1 : 0);
+    // biome-ignore lint/suspicious/noDoubleEquals: a number or a bigint
+    if (isConstant(a)) return this.i32(a.immediate == 0 ? 1 : 0);
     return new Expr("i32", a.type === "i64" ? 0x50 : 0x45, undefined, a);
   }
 
@@ -526,57 +530,83 @@ export class FunctionBuilder implements FunctionRef {
 
 /** Constants meet constants, and neutral elements vanish: what operand providers with known operands live on. */
 function foldBinary(name: keyof typeof BINARY, left: Expr, right: Expr): Expr | undefined {
-  if (left.type !== "i32" && left.type !== "i64") return undefined;
-  const bits = left.type === "i32" ? 32 : 64;
-  const b = constantOf(right);
-  if (b === undefined) return undefined;
-  const neutral =
-    (b === 0n && ["add", "sub", "or", "xor", "shl", "shrS", "shrU", "rotl", "rotr"].includes(name)) ||
-    (b === -1n && name === "and") ||
-    (b === 1n && name === "mul");
-  if (neutral) return left;
-  const a = constantOf(left);
-  if (a === undefined) return undefined;
-  const count = BigInt.asUintN(bits === 32 ? 5 : 6, b);
-  let value: bigint;
+  if (right.op === I32_CONST) return foldBinary32(name, left, right.immediate as number);
+  if (right.op === I64_CONST) return foldBinary64(name, left, right.immediate as bigint);
+  return undefined;
+}
+
+/** 0 changes nothing on the right of these. */
+const ZERO_NEUTRAL: ReadonlySet<string> = new Set(["add", "sub", "or", "xor", "shl", "shrS", "shrU", "rotl", "rotr"]);
+
+function foldBinary32(name: keyof typeof BINARY, left: Expr, b: number): Expr | undefined {
+  if (b === 0 ? ZERO_NEUTRAL.has(name) : (b === -1 && name === "and") || (b === 1 && name === "mul")) return left;
+  if (left.op !== I32_CONST) return undefined;
+  const a = left.immediate as number;
+  const value = compute32(name, a, b);
+  return value === undefined ? undefined : new Expr("i32", I32_CONST, value | 0);
+}
+
+function compute32(name: keyof typeof BINARY, a: number, b: number): number | undefined {
   switch (name) {
     case "add":
-      value = a + b;
-      break;
+      return a + b;
     case "sub":
-      value = a - b;
-      break;
+      return a - b;
     case "mul":
-      value = a * b;
-      break;
+      return Math.imul(a, b);
     case "and":
-      value = a & b;
-      break;
+      return a & b;
     case "or":
-      value = a | b;
-      break;
+      return a | b;
     case "xor":
-      value = a ^ b;
-      break;
+      return a ^ b;
     case "shl":
-      value = a << count;
-      break;
+      return a << b;
     case "shrS":
-      value = BigInt.asIntN(bits, a) >> count;
-      break;
+      return a >> b;
     case "shrU":
-      value = BigInt.asUintN(bits, a) >> count;
-      break;
+      return a >>> b;
     default:
       return undefined;
   }
-  value = BigInt.asIntN(bits, value);
-  return bits === 32 ? new Expr("i32", I32_CONST, Number(value)) : new Expr("i64", I64_CONST, value);
+}
+
+function foldBinary64(name: keyof typeof BINARY, left: Expr, b: bigint): Expr | undefined {
+  if (b === 0n ? ZERO_NEUTRAL.has(name) : (b === -1n && name === "and") || (b === 1n && name === "mul")) return left;
+  if (left.op !== I64_CONST) return undefined;
+  const value = compute64(name, left.immediate as bigint, b);
+  return value === undefined ? undefined : new Expr("i64", I64_CONST, BigInt.asIntN(64, value));
+}
+
+function compute64(name: keyof typeof BINARY, a: bigint, b: bigint): bigint | undefined {
+  const count = b & 63n;
+  switch (name) {
+    case "add":
+      return a + b;
+    case "sub":
+      return a - b;
+    case "mul":
+      return a * b;
+    case "and":
+      return a & b;
+    case "or":
+      return a | b;
+    case "xor":
+      return a ^ b;
+    case "shl":
+      return a << count;
+    case "shrS":
+      return a >> count;
+    case "shrU":
+      return BigInt.asUintN(64, a) >> count;
+    default:
+      return undefined;
+  }
 }
 
 function foldCompare(name: keyof typeof COMPARE, left: Expr, right: Expr): number | undefined {
-  const [a, b] = [constantOf(left), constantOf(right)];
-  if (a === undefined || b === undefined) return undefined;
+  if (!isConstant(left) || !isConstant(right)) return undefined;
+  const [a, b] = [BigInt(left.immediate as number | bigint), BigInt(right.immediate as number | bigint)];
   const bits = left.type === "i32" ? 32 : 64;
   const [x, y] = name.endsWith("U") ? [BigInt.asUintN(bits, a), BigInt.asUintN(bits, b)] : [a, b];
   switch (name) {
@@ -602,8 +632,8 @@ function foldCompare(name: keyof typeof COMPARE, left: Expr, right: Expr): numbe
 }
 
 function foldExtension(name: keyof typeof UNARY, a: Expr): bigint | undefined {
-  const value = constantOf(a);
-  if (value === undefined) return undefined;
+  if (!isConstant(a)) return undefined;
+  const value = BigInt(a.immediate as number | bigint);
   switch (name) {
     case "extend8S":
       return BigInt.asIntN(8, value);

@@ -52,10 +52,8 @@ export interface Outcome {
 
 /** What a code cache needs of its vCPU. */
 interface VcpuInternals {
-  readonly interpreter: WebAssembly.Exports;
   readonly log: { replay(): void; forget(): void };
-  imports(): WebAssembly.ModuleImports;
-  loggedImports(): WebAssembly.ModuleImports;
+  compiledImports(softfloat: WebAssembly.Exports): WebAssembly.Imports;
 }
 
 export class Twin {
@@ -82,11 +80,7 @@ export class Twin {
       env: { memory: this.memory.memory },
     });
     this.internals = this.vcpu as unknown as VcpuInternals;
-    this.imports = {
-      env: { memory: this.memory.memory, ...this.internals.imports(), ...this.internals.loggedImports() },
-      softfloat: soft.exports as unknown as WebAssembly.ModuleImports,
-      interpreter: this.internals.interpreter as unknown as WebAssembly.ModuleImports,
-    };
+    this.imports = this.internals.compiledImports(soft.exports);
   }
 
   /** Bytes of RAM from guest-physical 0 on. */

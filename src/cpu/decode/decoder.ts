@@ -138,7 +138,7 @@ export class Decoder {
           sib = bytes[at++]!;
         }
         const width = displacementBytes(modrm, sib, address16);
-        if (at + width <= end) displacement = Number(readSigned(bytes, at, width));
+        if (at + width <= end) displacement = width === 0 ? 0 : readNumber(bytes, at, width);
         at += width;
       }
     }
@@ -195,8 +195,15 @@ function readUnsigned(bytes: Uint8Array, at: number, width: number): bigint {
   return value;
 }
 
+/** 1, 2 or 4 bytes. */
+function readNumber(bytes: Uint8Array, at: number, width: number): number {
+  if (width === 1) return (bytes[at]! << 24) >> 24;
+  if (width === 2) return ((bytes[at]! | (bytes[at + 1]! << 8)) << 16) >> 16;
+  return bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
+}
+
 const readSigned = (bytes: Uint8Array, at: number, width: number): bigint =>
-  BigInt.asIntN(width * 8, readUnsigned(bytes, at, width));
+  width <= 4 ? BigInt(width === 0 ? 0 : readNumber(bytes, at, width)) : BigInt.asIntN(64, readUnsigned(bytes, at, width));
 
 function readImmediates(form: Form | undefined, bytes: Uint8Array, at: number, width: number): [bigint, bigint] {
   switch (form?.imm) {

@@ -25,6 +25,8 @@ export interface CodeCacheOptions {
 const CAPACITY = 400_000;
 /** Regions in one module: a module of its own costs each region more than its compilation. */
 const BATCH = 16;
+/** Slices that it may wait for others. */
+const SLICES_WAITED_MAX = 8;
 /** Times that code of a page changed before it is compiled less eagerly, and how much less each time. */
 const PATIENCE = 4;
 const MAX_DELAY_SHIFT = 16;
@@ -83,6 +85,7 @@ export class CodeCache {
   private readonly table = new WebAssembly.Table({ initial: 256, element: "anyfunc" });
   private readonly freeSlots: number[] = [];
   private usedSlots = 0;
+  private slicesWaited = 0;
   /** By host address of the entry. */
   private readonly code = new Map<number, Compiled[]>();
   /** By host page number. */
@@ -272,9 +275,14 @@ export class CodeCache {
     return this.compiler().find({ bytes: memory.bytes, host, before: start, after, rip: signed }, context);
   }
 
+  /** A slice begins: what has waited long enough is compiled. */
+  beginSlice(): void {
+    if (this.waiting.size > 0 && ++this.slicesWaited >= SLICES_WAITED_MAX) this.compileWaiting();
+  }
+
   /** Compiles what waits. */
-  compileWaiting(): void {
-    if (this.waiting.size === 0) return;
+  private compileWaiting(): void {
+    this.slicesWaited = 0;
     const waiting = [...this.waiting.values()];
     this.waiting.clear();
     const instructions = waiting.reduce((all, { region }) => all + region.instructions, 0);

@@ -1,10 +1,11 @@
-import type { Expr, FunctionBuilder, FunctionRef, FunctionType, ModuleBuilder } from "../../emit/index.ts";
+import { type Expr, type FunctionBuilder, type FunctionRef, type FunctionType, ModuleBuilder } from "../../emit/index.ts";
 import { CLOCK } from "../../memory/layout.ts";
-import type { CpuImports } from "../interp/imports.ts";
+import { segmentFunction } from "../interp/helpers.ts";
+import { type CpuImports, declareImports } from "../interp/imports.ts";
 import { CPU, STOP } from "../state.ts";
 
 /**
- * Functions of a compiled module that its regions call off the hot path. Each ends with operands that say where the
+ * Functions that compiled regions call off the hot path. Each ends with operands that say where the
  * region is: `pc` (i32, host address of the instruction), `budget` (i32, what the interpreter would have left there) and,
  * but for the last two, `need` (i32, what the region needs to go on to the next place at which it looks at its budget).
  *
@@ -30,25 +31,61 @@ export interface ColdPaths {
   readonly raise: FunctionRef;
   /** (cpu, pc, budget): a helper has set `stop` and its operands. */
   readonly abandon: FunctionRef;
+  /** See Helpers.segment of the interpreter. */
+  readonly segment: FunctionRef;
+}
+
+const X: FunctionType["params"] = ["i64", "i32"];
+const WHERE = ["i32", "i32", "i32"] as const;
+const TYPES: Readonly<Record<keyof ColdPaths, FunctionType>> = {
+  read: { params: ["i32", ...X, ...WHERE], results: ["i32", "i32"] },
+  modify: { params: ["i32", ...X, ...WHERE], results: ["i32", "i32"] },
+  write: { params: ["i32", ...X, ...WHERE], results: ["i32", "i32"] },
+  prove: { params: ["i32", ...X, ...WHERE], results: ["i32", "i32"] },
+  commit: { params: ["i32", ...WHERE], results: ["i32", "i32"] },
+  portIn: { params: ["i32", "i32", "i32", ...WHERE], results: ["i32", "i32", "i32"] },
+  portOut: { params: ["i32", "i32", "i32", "i32", ...WHERE], results: ["i32", "i32"] },
+  raise: { params: ["i32", "i32", "i32", "i32", "i32"], results: [] },
+  abandon: { params: ["i32", "i32", "i32"], results: [] },
+  segment: { params: ["i32", "i32", "i64", "i32", "i32"], results: ["i64"] },
+};
+
+/** For a compiled module: imports the functions of `coldModule`. */
+export function importColdPaths(module: ModuleBuilder): ColdPaths {
+  const entries = Object.entries(TYPES).map(([name, type]) => [name, module.importFunction("cold", name, type)]);
+  return Object.fromEntries(entries) as ColdPaths;
+}
+
+/** The module that all compiled modules import their cold paths from; it imports what the interpreter does. */
+export function coldModule(): Uint8Array<ArrayBuffer> {
+  const module = new ModuleBuilder();
+  const { cpu: imports } = declareImports(module, {});
+  const walk = { params: ["i32", "i64", "i32"], results: ["i32"] } as const;
+  const walks = {
+    read: module.importFunction("interpreter", "walkRead", walk),
+    write: module.importFunction("interpreter", "walkWrite", walk),
+  };
+  for (const [name, target] of Object.entries(defineColdPaths(module, imports, walks))) module.export(name, target);
+  return module.build();
 }
 
 /** Page walks in generated code: (cpu, linear i64, bytes) → host address, or 0. */
-export interface ImportedWalks {
+interface ImportedWalks {
   readonly read: FunctionRef;
   readonly write: FunctionRef;
 }
 
-export function defineColdPaths(module: ModuleBuilder, imports: CpuImports, walks: ImportedWalks): ColdPaths {
-  const define = (name: string, params: FunctionType["params"], results: FunctionType["results"], where = 3) => {
-    const f = module.function(name, {
-      params: ["i32", ...params, ...new Array<"i32">(where).fill("i32")],
-      results,
-    });
-    return { f, operands: params.map((_, i) => f.param(i + 1)), where: new Where(f, params.length + 1) };
+function defineColdPaths(module: ModuleBuilder, imports: CpuImports, walks: ImportedWalks): ColdPaths {
+  const define = (name: keyof ColdPaths) => {
+    const { params } = TYPES[name];
+    const f = module.function(name, TYPES[name]);
+    const first = params.length - (name === "raise" || name === "abandon" ? 2 : 3);
+    const operands = params.slice(1, first).map((_, i) => f.param(i + 1));
+    return { f, operands, where: new Where(f, first) };
   };
 
-  const memory = (name: string, walk: FunctionRef, slow: FunctionRef, host: boolean): FunctionRef => {
-    const { f, operands, where } = define(name, ["i64", "i32"], ["i32", "i32"]);
+  const memory = (name: keyof ColdPaths, walk: FunctionRef, slow: FunctionRef, host: boolean): FunctionRef => {
+    const { f, operands, where } = define(name);
     const [linear, bytes] = operands as [Expr, Expr];
     where.before();
     const found = f.call(walk, f.param(0), linear, bytes);
@@ -65,7 +102,7 @@ export function defineColdPaths(module: ModuleBuilder, imports: CpuImports, walk
   };
 
   const commit = (): FunctionRef => {
-    const { f, where } = define("commit", [], ["i32", "i32"]);
+    const { f, where } = define("commit");
     where.before();
     const result = f.call(imports.commitModify, f.param(0));
     where.abandonUnless(result, [f.i32(0), f.i32(0)]);
@@ -74,7 +111,7 @@ export function defineColdPaths(module: ModuleBuilder, imports: CpuImports, walk
   };
 
   const portIn = (): FunctionRef => {
-    const { f, operands, where } = define("portIn", ["i32", "i32"], ["i32", "i32", "i32"]);
+    const { f, operands, where } = define("portIn");
     where.before();
     const value = f.call(imports.portIn, f.param(0), ...operands);
     where.abandonUnless(f.eqz(f.load("i32", 4, f.param(0), CPU.stop)), [f.i32(0), f.i32(0), f.i32(0)]);
@@ -83,7 +120,7 @@ export function defineColdPaths(module: ModuleBuilder, imports: CpuImports, walk
   };
 
   const portOut = (): FunctionRef => {
-    const { f, operands, where } = define("portOut", ["i32", "i32", "i32"], ["i32", "i32"]);
+    const { f, operands, where } = define("portOut");
     where.before();
     f.call(imports.portOut, f.param(0), ...operands);
     where.abandonUnless(f.eqz(f.load("i32", 4, f.param(0), CPU.stop)), [f.i32(0), f.i32(0)]);
@@ -92,7 +129,7 @@ export function defineColdPaths(module: ModuleBuilder, imports: CpuImports, walk
   };
 
   const raise = (): FunctionRef => {
-    const { f, operands, where } = define("raise", ["i32", "i32"], [], 2);
+    const { f, operands, where } = define("raise");
     const [vector, errorCode] = operands as [Expr, Expr];
     f.store(4, f.param(0), f.i32(STOP.fault), CPU.stop);
     f.store(4, f.param(0), vector, CPU.vector);
@@ -102,7 +139,7 @@ export function defineColdPaths(module: ModuleBuilder, imports: CpuImports, walk
   };
 
   const abandon = (): FunctionRef => {
-    const { f, where } = define("abandon", [], [], 2);
+    const { f, where } = define("abandon");
     where.abandon();
     return f;
   };
@@ -117,6 +154,7 @@ export function defineColdPaths(module: ModuleBuilder, imports: CpuImports, walk
     portOut: portOut(),
     raise: raise(),
     abandon: abandon(),
+    segment: segmentFunction(module),
   };
 }
 

@@ -9,7 +9,6 @@ import {
 } from "../../emit/index.ts";
 import type { DecodedInstruction } from "../decode/decoder.ts";
 import { hostAddress, tlbEntry, tlbHit } from "../interp/helpers.ts";
-import type { CpuImports } from "../interp/imports.ts";
 import type { Address, Bytes } from "../isa/x86.ts";
 import { TLB_ENTRY } from "../mmu/tlb-layout.ts";
 import { CPU, DS, FS, PX, SEG, SS, VECTOR } from "../state.ts";
@@ -35,14 +34,11 @@ export interface CodeContext {
 /** The module that blocks are compiled into, and what they call. */
 export interface CompiledModule {
   readonly module: ModuleBuilder;
-  readonly imports: CpuImports;
   readonly softfloat: ReadonlyMap<string, FunctionRef>;
   /** Functions of the interpreter: see `bulkFunction` and `operateFunction`. */
   readonly bulk: FunctionRef;
   readonly operate: FunctionRef;
   readonly cold: ColdPaths;
-  /** See Helpers.segment of the interpreter. */
-  readonly segment: FunctionRef;
 }
 
 /** One instruction in its block. */
@@ -287,7 +283,7 @@ export abstract class MemoryAccess extends RegisterCache {
     const offset = this.let(displacement === 0 ? sum : this.and(sum, this.addressMask()));
     const segment = Number(constantOf(address.segment));
     if ((this.context.flatSegments >> segment) & 1) return offset;
-    const linear = this.call(this.parts.segment, this.cpu, segment, offset, bytes, write ? 1 : 0);
+    const linear = this.call(this.parts.cold.segment, this.cpu, segment, offset, bytes, write ? 1 : 0);
     this.if(this.eq(linear, -1), () => this.abandon(), undefined, false);
     return linear;
   }

@@ -48,6 +48,11 @@ export class RegionBuilder extends CompiledOperands {
     return parts.module.adopt((index) => new RegionBuilder(parts, name, REGION_TYPE, index, context));
   }
 
+  /** A builder whose code goes nowhere. */
+  static trial(parts: CompiledModule, context: CodeContext): RegionBuilder {
+    return new RegionBuilder(parts, "trial", REGION_TYPE, 0, context);
+  }
+
   constructor(parts: CompiledModule, name: string, type: typeof REGION_TYPE, index: number, context: CodeContext) {
     super(parts, name, type, index, context);
     this.target = this.permanent("i64");
@@ -57,7 +62,7 @@ export class RegionBuilder extends CompiledOperands {
   }
 
   /** One instruction, to see what it does. */
-  trial(place: Place, width: OperandWidth): void {
+  tryOut(place: Place, width: OperandWidth): void {
     this.frame(() => this.instruction(place, width));
   }
 

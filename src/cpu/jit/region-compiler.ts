@@ -2,10 +2,8 @@ import { type FunctionType, ModuleBuilder } from "../../emit/index.ts";
 import { Decoder } from "../decode/decoder.ts";
 import { BULK } from "../interp/bulk.ts";
 import { OPERATE } from "../interp/generate.ts";
-import { segmentFunction } from "../interp/helpers.ts";
-import { declareImports } from "../interp/imports.ts";
 import type { Form } from "../isa/define.ts";
-import { defineColdPaths } from "./cold-paths.ts";
+import { importColdPaths } from "./cold-paths.ts";
 import type { CodeContext, CompiledModule } from "./memory-access.ts";
 import type { Region } from "./region.ts";
 import { RegionBuilder } from "./region-builder.ts";
@@ -34,7 +32,7 @@ export class RegionCompiler {
     return this.finder.find(place, context);
   }
 
-  /** A module that exports region i as `r<i>`: (cpu) → REGION. It imports what the interpreter imports. */
+  /** A module that exports region i as `r<i>`: (cpu) → REGION. It imports from `coldModule`, the interpreter and soft-float. */
   compile(regions: readonly Region[]): Uint8Array<ArrayBuffer> {
     const helpers = new Set<string>();
     for (const { blocks } of regions) {
@@ -53,16 +51,12 @@ export class RegionCompiler {
 
   private newModule(helpers: readonly string[]): CompiledModule {
     const module = new ModuleBuilder();
-    const types = Object.fromEntries(helpers.map((name) => [name, this.softfloat[name]!]));
-    const { cpu: imports, helpers: softfloat } = declareImports(module, types);
+    module.importMemory("env", "memory");
+    const softfloat = new Map(
+      helpers.map((name) => [name, module.importFunction("softfloat", name, this.softfloat[name]!)]),
+    );
     const bulk = module.importFunction("interpreter", "bulk", BULK);
     const operate = module.importFunction("interpreter", "operate", OPERATE);
-    const walk = { params: ["i32", "i64", "i32"], results: ["i32"] } as const;
-    const walks = {
-      read: module.importFunction("interpreter", "walkRead", walk),
-      write: module.importFunction("interpreter", "walkWrite", walk),
-    };
-    const cold = defineColdPaths(module, imports, walks);
-    return { module, imports, softfloat, bulk, operate, cold, segment: segmentFunction(module) };
+    return { module, softfloat, bulk, operate, cold: importColdPaths(module) };
   }
 }

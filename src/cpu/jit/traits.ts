@@ -3,7 +3,7 @@ import type { DecodedInstruction } from "../decode/decoder.ts";
 import { type Form, formWidth } from "../isa/define.ts";
 import { PX } from "../state.ts";
 import type { NewModule } from "./compiled-builder.ts";
-import { type CodeContext, UnsupportedInstruction } from "./memory-access.ts";
+import { type CodeContext, type CompiledModule, UnsupportedInstruction } from "./memory-access.ts";
 import type { Traits } from "./region.ts";
 import { RegionBuilder } from "./region-builder.ts";
 
@@ -27,15 +27,21 @@ function decisiveImmediate({ map, opcode, imm, imm2 }: DecodedInstruction): numb
 
 /** Finds out, once for each form and what its words may depend on. */
 export class TraitTable {
-  private readonly newModule: NewModule;
-  private readonly softfloat: Readonly<Record<string, FunctionType>>;
+  /** A module that is never built. */
+  private readonly parts: CompiledModule;
+  private called = new Set<string>();
   private readonly ids: ReadonlyMap<Form, number>;
   private readonly known = new Map<number, Traits>();
 
   constructor(forms: readonly Form[], softfloat: Readonly<Record<string, FunctionType>>, newModule: NewModule) {
     this.ids = new Map(forms.map((form, id) => [form, id]));
-    this.softfloat = softfloat;
-    this.newModule = newModule;
+    const parts = newModule(Object.keys(softfloat));
+    const known = new Map(parts.softfloat);
+    known.get = (name) => {
+      this.called.add(name);
+      return parts.softfloat.get(name);
+    };
+    this.parts = { ...parts, softfloat: known };
   }
 
   of(decoded: DecodedInstruction, context: CodeContext): Traits {
@@ -57,17 +63,11 @@ export class TraitTable {
   }
 
   private tryOut(decoded: DecodedInstruction, context: CodeContext, repeated: boolean): Traits {
-    const called = new Set<string>();
-    const parts = this.newModule(Object.keys(this.softfloat));
-    const softfloat = new Map(parts.softfloat);
-    softfloat.get = (name) => {
-      called.add(name);
-      return parts.softfloat.get(name);
-    };
-    const x = RegionBuilder.create({ ...parts, softfloat }, "trial", context);
+    this.called = new Set();
+    const x = RegionBuilder.trial(this.parts, context);
     const place = { decoded, rip: 0n, next: 0n, host: 0, remaining: 0, need: 0 };
     try {
-      x.trial(place, formWidth(decoded.form!, decoded.attribute, context.mode64));
+      x.tryOut(place, formWidth(decoded.form!, decoded.attribute, context.mode64));
     } catch (thrown) {
       if (thrown instanceof UnsupportedInstruction) return UNSUPPORTED;
       throw thrown;
@@ -80,7 +80,7 @@ export class TraitTable {
       writesFlags: x.uses.flagsWritten,
       mayAbandon: x.uses.abandons,
       repeats: x.ended && x.reachable && repeated,
-      helpers: [...called],
+      helpers: [...this.called],
     };
   }
 }
