@@ -14,6 +14,7 @@ import { RegionCompiler } from "./jit/region-compiler.ts";
 import { AccessLog, LOGGED } from "./mmu/access-log.ts";
 import { Breakpoints } from "./mmu/breakpoints.ts";
 import { Mmu } from "./mmu/mmu.ts";
+import { PageEndCode } from "./mmu/page-end-code.ts";
 import { CPU, CS, EVENT, FLAG, FLOAT_ERROR, ONCE, RSP, STOP, VECTOR } from "./state.ts";
 import { SystemContext } from "./system/context.ts";
 import { deliver, type Interruption, isInsideRepeat, type Source } from "./system/delivery.ts";
@@ -36,6 +37,8 @@ export type VcpuExit =
   | { readonly reason: "exception"; readonly vector: number; readonly errorCode: number };
 
 const TWO_32 = 0x1_0000_0000;
+/** Canonical, with room for any instruction. */
+const CANONICAL_FAR = 2 ** 47 - PAGE_SIZE;
 const BUDGET: VcpuExit = { reason: "budget" };
 const HALT: VcpuExit = { reason: "halt" };
 const SHUTDOWN: VcpuExit = { reason: "shutdown" };
@@ -114,6 +117,7 @@ export class SoftwareVcpu implements CpuPins {
   readonly code: CodeCache | undefined;
   private cold: WebAssembly.Exports | undefined;
   private readonly log = new AccessLog();
+  private readonly pageEndCode: PageEndCode;
   private readonly memory: GuestMemory;
   private readonly fetchBuffer: Uint8Array;
   /** An interruption whose delivery waits for a ring-3 access. */
@@ -124,6 +128,7 @@ export class SoftwareVcpu implements CpuPins {
   constructor(memory: GuestMemory, io: IoClient, board: VcpuBoard, index = 0, options: VcpuOptions = {}) {
     const { interpreter, softfloat } = loadModules();
     this.memory = memory;
+    this.pageEndCode = new PageEndCode(memory.bytes);
     this.io = io;
     this.board = board;
     this.state = new VcpuState(memory.memory, index);
@@ -581,6 +586,15 @@ export class SoftwareVcpu implements CpuPins {
   private slowFetch(): number {
     const { state, mmu } = this;
     const rip = state.number(CPU.rip);
+    const host = state.base + CPU.fetchScratch;
+    const linear = state.is64 ? rip : (rip + state.segmentBase(CS)) % TWO_32;
+    const mode = state.initialPrefixes | (state.is64 ? 1 : 0);
+    // Within limits that reach far beyond, nothing but the translations of the bytes can be wrong.
+    const plain = state.is64 ? Math.abs(linear) < CANONICAL_FAR : state.segmentLimit(CS) - rip >= PAGE_SIZE;
+    if (plain && this.pageEndCode.copy(mmu.current, linear, mode, host)) {
+      this.setWindow(host, host, 1);
+      return host;
+    }
     const page = mmu.codePage(rip);
     if (page === -1) return 0;
     if (page !== 0) {
@@ -601,7 +615,7 @@ export class SoftwareVcpu implements CpuPins {
       return 0;
     }
     mmu.touchSecondPage(length);
-    const host = state.base + CPU.fetchScratch;
+    if (plain) this.pageEndCode.remember(linear, mode, host, length);
     this.setWindow(host, host, 1);
     return host;
   }
@@ -610,7 +624,7 @@ export class SoftwareVcpu implements CpuPins {
     const { state } = this;
     state.setU32(CPU.windowStart, start);
     state.setU32(CPU.windowLength, length);
-    state.setU64(CPU.ripBias, BigInt.asUintN(64, state.u64(CPU.rip) - BigInt(host)));
+    state.setNumber(CPU.ripBias, state.number(CPU.rip) - host);
   }
 
   /** Many prefixes: 0 when the instruction is too long. */

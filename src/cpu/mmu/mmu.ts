@@ -151,6 +151,11 @@ export class Mmu {
   onFlush: () => void = () => {};
 
   /** Also after a change of breakpoints or A20. */
+  /** The TLB of the current privilege level. */
+  get current(): Tlb {
+    return this.cpu.cpl === 3 ? this.user : this.supervisor;
+  }
+
   flushAll(): void {
     this.onFlush();
     this.updateWalks();
