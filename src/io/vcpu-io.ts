@@ -16,7 +16,8 @@ import { MmioAccess } from "./mmio-access.ts";
 import type { MmioSpace } from "./mmio-space.ts";
 import { PortAccess } from "./port-access.ts";
 import type { PortSpace } from "./port-space.ts";
-import type { IoClient } from "./types.ts";
+import { RawSpaces } from "./raw-access.ts";
+import type { IoClient, RawAccess } from "./types.ts";
 
 /** The dispatcher of one vCPU. Throws `DeviceError` `BAD_HANDLER_RESULT` when a synchronous handler breaks its contract. */
 export function createIoClient(ports: PortSpace, mmio: MmioSpace, source: InstructionSource): VcpuIo {
@@ -24,12 +25,14 @@ export function createIoClient(ports: PortSpace, mmio: MmioSpace, source: Instru
 }
 
 export class VcpuIo implements IoClient {
+  readonly raw: RawAccess | undefined;
   private readonly dispatcher: Dispatcher;
   private readonly ports: PortAccess;
   private readonly mmio: MmioAccess;
 
   constructor(ports: PortSpace, mmio: MmioSpace, source: InstructionSource) {
-    this.dispatcher = new Dispatcher(source, [ports.store, mmio.store]);
+    this.dispatcher = new Dispatcher(source, [ports.store, mmio.store], ports.raw);
+    this.raw = ports.raw && new RawSpaces(ports.raw, ports, mmio);
     this.ports = new PortAccess(ports, this.dispatcher);
     this.mmio = new MmioAccess(mmio, this.dispatcher);
   }
