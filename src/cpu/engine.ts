@@ -17,7 +17,7 @@ import { CPU, CS, EVENT, FLAG, FLOAT_ERROR, ONCE, RSP, STOP, VECTOR } from "./st
 import { SystemContext } from "./system/context.ts";
 import { deliver, type Interruption, isInsideRepeat, type Source } from "./system/delivery.ts";
 import { OPERATION_TABLE } from "./system/operations.ts";
-import { portRead, portWrite } from "./system/port-access.ts";
+import { deviceImports, portRead, portWrite } from "./system/port-access.ts";
 import { resetVcpu } from "./system/reset.ts";
 import { ABANDON, VcpuState } from "./vcpu-state.ts";
 
@@ -130,7 +130,7 @@ export class SoftwareVcpu implements CpuPins {
     this.mmu.usesStackSegment = (linear) => this.usesStack(linear);
     const fetchAt = this.state.base + CPU.fetchScratch;
     this.fetchBuffer = memory.bytes.subarray(fetchAt, fetchAt + MAX_LENGTH);
-    const env = { memory: memory.memory, ...this.imports() };
+    const env = { memory: memory.memory, ...this.imports(), ...deviceImports(this.mmu, this.context) };
     const soft = new WebAssembly.Instance(softfloat, { env: { memory: memory.memory } });
     const instance = new WebAssembly.Instance(interpreter, { env, softfloat: soft.exports });
     this.run64 = instance.exports.run64 as Run;

@@ -208,8 +208,10 @@ export const CPU = {
   knownContext: 2112,
   /** i64: instructions that the interpreter has retired beside compiled code. */
   interpreted: 2152,
+  /** 1 KiB: translations to pages that are no memory, see `MMIO_TLB`. */
+  mmioTlb: 2176,
   /** Nothing is used from here on. */
-  end: 2160,
+  end: 3200,
 } as const;
 
 /** `CPU.once`: STI's interrupt shadow; RF after IRET. */

@@ -5,6 +5,7 @@ import { PAGE_ENTRY, PAGE_ENTRY_FLAGS } from "../../memory/page-map.ts";
 import { CPU, CS, FLAG, MODE, SEG, SS, STOP, VECTOR, WALK } from "../state.ts";
 import { ABANDON, type VcpuState } from "../vcpu-state.ts";
 import type { Breakpoints } from "./breakpoints.ts";
+import { MmioTlb } from "./mmio-tlb.ts";
 import { ACCESS, PageWalker, type PagingMode, reservedHigh } from "./page-walk.ts";
 import { Tlb } from "./tlb.ts";
 import { TLB_ENTRY } from "./tlb-layout.ts";
@@ -28,6 +29,7 @@ const EFER_NXE = 1 << 11;
 export class Mmu {
   readonly supervisor: Tlb;
   readonly user: Tlb;
+  private readonly mmio: MmioTlb;
   readonly paging: { -readonly [K in keyof PagingMode]: PagingMode[K] } = {
     paging: false,
     pae: false,
@@ -70,6 +72,7 @@ export class Mmu {
     cpu.setU32(CPU.walkRam, ram);
     cpu.setU32(CPU.walkRamBytes, ramBytes);
     cpu.setU32(CPU.walkPageFlags, pageFlags);
+    this.mmio = new MmioTlb(memory.memory, cpu.base);
     memory.listen({ flush: () => this.flushAll(), written: () => {} });
   }
 
@@ -136,7 +139,10 @@ export class Mmu {
     const { cpu, walks } = this;
     if (cpu.cpl === 3) {
       const check = (cpu.u32(CPU.eflags) & FLAG.ac) !== 0 && (cpu.u32(CPU.cr0) & CR0_AM) !== 0;
-      if (check && !this.alignmentCheck) this.user.flush(false);
+      if (check && !this.alignmentCheck) {
+        this.user.flush(false);
+        this.mmio.flush(false);
+      }
       this.alignmentCheck = check;
       cpu.setU32(CPU.tlbBase, this.user.base);
       cpu.setU32(CPU.walkMode, walks === 0 || check ? 0 : walks | WALK.user);
@@ -156,6 +162,7 @@ export class Mmu {
     this.updateWalks();
     this.supervisor.flush(false);
     this.user.flush(false);
+    this.mmio.flush(false);
     this.cpu.setU32(CPU.windowLength, 0);
   }
 
@@ -164,12 +171,14 @@ export class Mmu {
     this.onFlush();
     this.supervisor.flush(this.paging.global);
     this.user.flush(this.paging.global);
+    this.mmio.flush(this.paging.global);
   }
 
   invalidatePage(linear: number): void {
     this.onFlush();
     this.supervisor.invalidate(linear >>> 0);
     this.user.invalidate(linear >>> 0);
+    this.mmio.flush(false);
   }
 
   // --- translation ----------------------------------------------------------------------------------------------
@@ -316,6 +325,7 @@ export class Mmu {
     if (physical < 0) return 0;
     if (first === bytes && this.hostEntry !== 0) return this.hostAt(physical);
     const firstEntry = this.hostEntry;
+    if (first === bytes) this.enterMmio(linear, physical, false);
     let second = 0;
     let secondEntry = 0;
     if (first < bytes) {
@@ -365,7 +375,10 @@ export class Mmu {
     if (physical < 0) return 0;
     const firstEntry = this.hostEntry;
     if (this.changesCode(physical, first)) return 0;
-    if (first === bytes) return this.writePart(physical, firstEntry, 0, bytes) ? 1 : 0;
+    if (first === bytes) {
+      if (firstEntry === 0) this.enterMmio(linear, physical, true);
+      return this.writePart(physical, firstEntry, 0, bytes) ? 1 : 0;
+    }
     const second = this.translateForWrite(this.next(linear), access);
     if (second < 0) return 0;
     const secondEntry = this.hostEntry;
@@ -395,6 +408,22 @@ export class Mmu {
       this.enterTlb(linear, physical, entry, access);
     }
     return physical;
+  }
+
+  /** The access that has just been translated leads to no memory: from now on generated code finds the way. */
+  private enterMmio(linear: number, physical: number, write: boolean): void {
+    if (this.alignmentCheck || this.breakpoints.any || physical >= TWO_32) return;
+    this.mmio.fill(linear, physical, write, this.cpu.cpl === 3, this.walker.result.global);
+  }
+
+  /** As `slowRead` and `slowWrite` for an access that generated code has translated. `physical` is no memory. */
+  deviceRead(physical: number, bytes: number): number {
+    if (this.io.mmioRead(physical, bytes, this.scratch) === WAIT) return this.wait();
+    return this.cpu.base + CPU.scratch;
+  }
+
+  deviceWrite(physical: number, bytes: number): number {
+    return this.io.mmioWrite(physical, bytes, this.scratch) === WAIT ? this.wait() : 1;
   }
 
   /** Proves that a write of `bytes` would succeed. 1, or 0. */

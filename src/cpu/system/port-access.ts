@@ -1,5 +1,6 @@
-import { WAIT } from "../../io/types.ts";
-import { RESULT } from "../interp/imports.ts";
+import { type RawFunctions, WAIT } from "../../io/types.ts";
+import { type DEVICE_IMPORTS, RESULT } from "../interp/imports.ts";
+import type { Mmu } from "../mmu/mmu.ts";
 import { ATTR, CPU, DS, ES, FLAG, PX, RCX, RDI, RDX, RSI, STOP, TR } from "../state.ts";
 import { ABANDON } from "../vcpu-state.ts";
 import type { SystemContext } from "./context.ts";
@@ -42,6 +43,39 @@ export function portWrite(context: SystemContext, port: number, value: number, b
   const mask = bytes === 4 ? 0xffff_ffff : (1 << (bytes * 8)) - 1;
   if (context.io.portWrite(port, (value & mask) >>> 0, bytes) === WAIT) waitFor(context);
   context.breakpoints.io(port, bytes);
+}
+
+/** The innermost context of a machine that has none. */
+const NOT_ANSWERED: RawFunctions = {
+  portRead: () => -1n,
+  portWrite: () => -1,
+  mmioRead: () => -1n,
+  mmioWrite: () => -1,
+};
+
+/** See `DEVICE_IMPORTS`. */
+export function deviceImports(
+  mmu: Mmu,
+  { cpu, io }: SystemContext,
+): Record<keyof typeof DEVICE_IMPORTS, CallableFunction> {
+  const raw = io.raw?.functions ?? NOT_ANSWERED;
+  return {
+    rawPortRead: raw.portRead,
+    rawPortWrite: raw.portWrite,
+    rawMmioRead: raw.mmioRead,
+    rawMmioWrite: raw.mmioWrite,
+    openPortIn(port: number, bytes: number) {
+      const value = io.portRead(port, bytes);
+      if (value < 0) cpu.setU32(CPU.stop, STOP.wait);
+      return value;
+    },
+    openPortOut(port: number, bytes: number, value: number) {
+      if (io.portWrite(port, value, bytes) < 0) cpu.setU32(CPU.stop, STOP.wait);
+      return 1;
+    },
+    deviceRead: (physical: number, bytes: number) => mmu.deviceRead(physical >>> 0, bytes),
+    deviceWrite: (physical: number, bytes: number) => mmu.deviceWrite(physical >>> 0, bytes),
+  };
 }
 
 /** Index registers at the address size of the instruction. */
