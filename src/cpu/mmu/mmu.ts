@@ -577,7 +577,8 @@ export class Mmu {
     return this.readNumber(linear, 2, system);
   }
 
-  private readNumber(linear: number, bytes: number, system: boolean): number {
+  /** `bytes` is 1, 2 or 4 here, and below. */
+  readNumber(linear: number, bytes: number, system = false): number {
     const host = this.hostForRead(linear, bytes, system);
     const { data } = this.cpu;
     if (bytes === 4) return data.getUint32(host, true);
@@ -595,6 +596,16 @@ export class Mmu {
     else if (bytes === 4) data.setUint32(host, Number(BigInt.asUintN(32, value)), true);
     else for (let i = 0; i < bytes; i++) this.memory.bytes[host + i] = Number((value >> BigInt(i * 8)) & 0xffn);
     if (hit === 0 && this.withPrivilege(system, () => this.slowWrite(linear, bytes)) === 0) throw ABANDON;
+  }
+
+  writeNumber(linear: number, bytes: number, value: number): void {
+    const { data } = this.cpu;
+    const hit = this.tlbFor(false).hit(linear, bytes, TLB_ENTRY.writeTag);
+    const host = hit !== 0 ? hit : this.cpu.base + CPU.scratch;
+    if (bytes === 1) data.setUint8(host, value);
+    else if (bytes === 2) data.setUint16(host, value, true);
+    else data.setUint32(host, value, true);
+    if (hit === 0 && this.slowWrite(linear, bytes) === 0) throw ABANDON;
   }
 
   private tlbFor(system: boolean): Tlb {
