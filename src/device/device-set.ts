@@ -195,6 +195,14 @@ class DeviceInstance implements DeviceHost {
     return registers;
   }
 
+  words(count: number, options: RegisterOptions = {}): Uint32Array {
+    const words = this.environment.registers.allocateWords(this.name, count);
+    // By name its elements are a record like any other.
+    const registers = words as unknown as Record<string, number>;
+    this.registerSets.push({ registers, keepOnReset: options.keepOnReset ?? false });
+    return words;
+  }
+
   ports(range: Range, handlers: Handlers): Region {
     return this.keep(this.environment.ports.register(this.name, range, this.compile(handlers)));
   }

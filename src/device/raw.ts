@@ -74,6 +74,27 @@ export class RawBuilder {
     }
   }
 
+  /** A register by number; number 0 for an index that is too large. */
+  getWord(words: Uint32Array, index: Expr): Expr {
+    return this.b.load("i32", 4, this.wordAt(words, index), this.wordsAddress(words));
+  }
+
+  /** Stores to a register by number. Nothing may decline afterwards. */
+  setWord(words: Uint32Array, index: Expr, value: Expr): void {
+    this.stored = true;
+    this.b.store(4, this.wordAt(words, index), value, this.wordsAddress(words));
+  }
+
+  private wordAt(words: Uint32Array, index: Expr): Expr {
+    return this.b.shl(this.b.select(this.b.ltU(index, words.length), index, 0), 2);
+  }
+
+  private wordsAddress(words: Uint32Array): number {
+    const address = this.file.addressOf(words);
+    assert(address !== undefined, "these words are not registers of this machine");
+    return address;
+  }
+
   /** Virtual time in ns (i64). */
   now(): Expr {
     if (this.site.now) return this.site.now();
