@@ -125,6 +125,34 @@ export class Dispatcher implements DeviceAccess {
     return this.writeOutward(store, region, store.innerWriteContext[region]!, address, value, width, answer);
   }
 
+  /** As `deviceRead`, when emitted code has asked the raw handler already: what it declines goes straight to ring 0. */
+  deviceReadOutward(store: RegionStore, region: number, address: number, width: number): number {
+    const handler = store.ring0Read[region];
+    // Where accesses may wait, emitted code has not asked anybody.
+    if (handler === undefined || !store.emittedRead[region]?.connected || this.busy || this.journalled) {
+      return this.deviceRead(store, region, address, width);
+    }
+    this.accounting.deferral(store, region, RAW);
+    const answer = handler(address - store.origin[region]!, width);
+    if (!(answer >= 0)) return this.readOutward(store, region, RING0, address, width, answer);
+    this.accounting.count(store, region, RING0, false);
+    return (answer & maskOf(width)) >>> 0;
+  }
+
+  deviceWriteOutward(store: RegionStore, region: number, address: number, value: number, width: number): number {
+    const handler = store.ring0Write[region];
+    if (handler === undefined || !store.emittedWrite[region]?.connected || this.busy || this.journalled) {
+      return this.deviceWrite(store, region, address, value, width);
+    }
+    this.accounting.deferral(store, region, RAW);
+    const answer = handler(address - store.origin[region]!, value, width);
+    if (!(answer === undefined || answer >= 0)) {
+      return this.writeOutward(store, region, RING0, address, value, width, answer);
+    }
+    this.accounting.count(store, region, RING0, true);
+    return 0;
+  }
+
   /** A write that the range's access mode drops: nobody's. */
   dropWrite(store: RegionStore, region: number, address: number, width: number): void {
     this.accounting.write(store, region, NOBODY, address, width, 0);

@@ -9,11 +9,13 @@ import type { InlineAccess, RawAccess, RawFunctions, RawWidth } from "./types.ts
 /** What compilers and emitted code see of two spaces whose raw handlers they can reach. */
 export class RawSpaces implements RawAccess {
   readonly functions: RawFunctions;
+  readonly outward: RawAccess["outward"];
   private readonly dispatch: RawDispatch;
   private readonly ports: PortSpace;
   private readonly mmio: MmioSpace;
 
-  constructor(dispatch: RawDispatch, ports: PortSpace, mmio: MmioSpace) {
+  constructor(dispatch: RawDispatch, ports: PortSpace, mmio: MmioSpace, outward: RawAccess["outward"]) {
+    this.outward = outward;
     this.dispatch = dispatch;
     this.functions = dispatch.functions;
     this.ports = ports;
@@ -43,7 +45,7 @@ export class RawSpaces implements RawAccess {
     const slot = store.slot[region]!;
     if (slot === 0 || dispatch.observed || address + width > store.end[region]!) return undefined;
     const raw = store.regions[region]?.handlers.raw;
-    const build = dispatch.buildOf(write ? raw?.write : raw?.read);
+    const build = dispatch.functionOf(write ? raw?.write : raw?.read)?.build;
     if (build === undefined) return undefined;
     const at = RawSlots.address(slot);
     const offset = address - store.origin[region]!;

@@ -23,10 +23,12 @@ type ByWidth = readonly [number, number, number];
 /** Offsets plus a width must not wrap at 2^32; what lies behind is answered through TypeScript. */
 const LENGTH_MAX = 0xffff_fff0;
 
-interface RawFunction {
+export interface RawFunction {
   /** Number of the function for width 1; those for 2 and 4 follow. */
   readonly first: number;
   readonly build: RawBuild;
+  /** The functions are in the table: emitted code has asked them before it comes to TypeScript. */
+  connected: boolean;
 }
 
 export class RawDispatch {
@@ -62,22 +64,23 @@ export class RawDispatch {
     if (this.entries > this.table.length) this.table.grow(this.table.length);
     const decline = isWrite ? this.declineWrite : this.declineRead;
     for (let index = first; index < this.entries; index++) this.table.set(index, decline);
-    this.handlers.set(face, { first, build });
+    const handler: RawFunction = { first, build, connected: false };
+    this.handlers.set(face, handler);
     return (functions) => {
+      handler.connected = true;
       functions.forEach((one, index) => {
         this.table.set(first + index, one);
       });
     };
   }
 
-  buildOf(face: RawRead | RawWrite | undefined): RawBuild | undefined {
-    return face && this.handlers.get(face)?.build;
+  functionOf(face: RawRead | RawWrite | undefined): RawFunction | undefined {
+    return face && this.handlers.get(face);
   }
 
   /** A slot for a range, 0 when it has no raw handler that is known here. */
   allocate({ raw }: RangeHandlers): number {
-    const known = (face: RawRead | RawWrite | undefined) => face !== undefined && this.handlers.has(face);
-    return known(raw?.read) || known(raw?.write) ? this.slots.allocate() : 0;
+    return this.functionOf(raw?.read) || this.functionOf(raw?.write) ? this.slots.allocate() : 0;
   }
 
   /** A slot's range lies in `[start, end)` now. With a dword mode only whole dwords go straight to the handler. */
@@ -102,7 +105,7 @@ export class RawDispatch {
   }
 
   private numbers(face: RawRead | RawWrite | undefined, none: ByWidth, dwordsOnly: boolean): ByWidth {
-    const handler = face && this.handlers.get(face);
+    const handler = this.functionOf(face);
     if (handler === undefined) return none;
     const { first } = handler;
     return dwordsOnly ? [none[0], none[1], first + 2] : [first, first + 1, first + 2];

@@ -15,7 +15,7 @@ import {
   type Space,
 } from "./errors.ts";
 import { KIND } from "./journal.ts";
-import type { RawDispatch } from "./raw-dispatch.ts";
+import type { RawDispatch, RawFunction } from "./raw-dispatch.ts";
 import {
   DEFER,
   type Range,
@@ -71,6 +71,9 @@ export class RegionStore {
   /** Where emitted code finds the piece, 0 when it does not. */
   slot = new Uint16Array(64);
 
+  /** The raw handlers that emitted code can reach. */
+  readonly emittedRead: (RawFunction | undefined)[] = [undefined];
+  readonly emittedWrite: (RawFunction | undefined)[] = [undefined];
   readonly ring0Read: (Ring0Read | undefined)[] = [undefined];
   readonly ring0Write: (Ring0Write | undefined)[] = [undefined];
   readonly ring3Read: (Ring3Read | undefined)[] = [undefined];
@@ -245,6 +248,7 @@ export class RegionStore {
     this.innerWrite[piece] = unused;
     this.ring0Read[piece] = this.ring3Read[piece] = this.readString[piece] = undefined;
     this.ring0Write[piece] = this.ring3Write[piece] = this.writeString[piece] = undefined;
+    this.emittedRead[piece] = this.emittedWrite[piece] = undefined;
     const slot = this.slot[piece]!;
     if (slot === 0) return;
     const counters = piece * COUNTER.perRegion + RAW * COUNTER.perContext;
@@ -294,6 +298,9 @@ export class RegionStore {
       handlers?.read || handlers?.write ? bit : 0;
     this.contexts[piece] = has(raw, 1) | has(ring0, 2) | has(ring3, 4);
     this.slot[piece] = this.raw?.allocate(region.handlers) ?? 0;
+    const isEmitted = this.slot[piece] !== 0;
+    this.emittedRead[piece] = isEmitted ? this.raw?.functionOf(raw?.read) : undefined;
+    this.emittedWrite[piece] = isEmitted ? this.raw?.functionOf(raw?.write) : undefined;
     return piece;
   }
 

@@ -103,6 +103,8 @@ export interface RawFunctions {
 /** The innermost context, as a CPU sees it. */
 export interface RawAccess {
   readonly functions: RawFunctions;
+  /** What emitted code asks when `functions` have not answered: past raw handlers, which have declined then. */
+  readonly outward: Pick<IoClient, "portRead" | "portWrite" | "mmioRead" | "mmioWrite">;
   /**
    * `undefined` when the access cannot be answered in place: its innermost handler is not raw, it lies in more than one
    * range, or somebody observes every access. Ports that nobody claims are answered, too.

@@ -45,6 +45,7 @@ export class Mmu {
   private readonly cpu: VcpuState;
   private readonly memory: GuestMemory;
   private readonly io: IoClient;
+  private readonly outward: Pick<IoClient, "mmioRead" | "mmioWrite">;
   private readonly breakpoints: Breakpoints;
   private readonly walker: PageWalker;
   private readonly scratch: Uint8Array;
@@ -61,6 +62,7 @@ export class Mmu {
     this.memory = memory;
     this.io = io;
     this.breakpoints = breakpoints;
+    this.outward = io.raw?.outward ?? io;
     this.walker = new PageWalker(memory);
     this.paging.pdpte = new Uint32Array(memory.memory.buffer, cpu.base + CPU.pdpte, 8);
     this.scratch = memory.bytes.subarray(cpu.base + CPU.scratch, cpu.base + CPU.scratch + 64);
@@ -418,12 +420,12 @@ export class Mmu {
 
   /** As `slowRead` and `slowWrite` for an access that generated code has translated. `physical` is no memory. */
   deviceRead(physical: number, bytes: number): number {
-    if (this.io.mmioRead(physical, bytes, this.scratch) === WAIT) return this.wait();
+    if (this.outward.mmioRead(physical, bytes, this.scratch) === WAIT) return this.wait();
     return this.cpu.base + CPU.scratch;
   }
 
   deviceWrite(physical: number, bytes: number): number {
-    return this.io.mmioWrite(physical, bytes, this.scratch) === WAIT ? this.wait() : 1;
+    return this.outward.mmioWrite(physical, bytes, this.scratch) === WAIT ? this.wait() : 1;
   }
 
   /** Proves that a write of `bytes` would succeed. 1, or 0. */

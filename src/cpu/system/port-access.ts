@@ -57,18 +57,19 @@ export function deviceImports(
   { cpu, io }: SystemContext,
 ): Record<keyof typeof DEVICE_IMPORTS, CallableFunction> {
   const raw = io.raw?.functions ?? NOT_ANSWERED;
+  const outward = io.raw?.outward ?? io;
   return {
     rawPortRead: raw.portRead,
     rawPortWrite: raw.portWrite,
     rawMmioRead: raw.mmioRead,
     rawMmioWrite: raw.mmioWrite,
     openPortIn(port: number, bytes: number) {
-      const value = io.portRead(port, bytes);
+      const value = outward.portRead(port, bytes);
       if (value < 0) cpu.setU32(CPU.stop, STOP.wait);
       return value;
     },
     openPortOut(port: number, bytes: number, value: number) {
-      if (io.portWrite(port, value, bytes) < 0) cpu.setU32(CPU.stop, STOP.wait);
+      if (outward.portWrite(port, value, bytes) < 0) cpu.setU32(CPU.stop, STOP.wait);
       return 1;
     },
     deviceRead: (physical: number, bytes: number) => mmu.deviceRead(physical >>> 0, bytes),
