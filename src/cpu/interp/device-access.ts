@@ -59,7 +59,8 @@ function portOut(module: ModuleBuilder, imports: CpuImports, devices: DeviceImpo
     portsOpen(f, cpu),
     () => {
       f.if(f.eqz(f.call(devices.rawPortWrite, port, bytes, value)), () => f.return(f.i32(1)), undefined, true);
-      f.return(f.call(devices.openPortOut, port, bytes, value));
+      const data = f.and(value, f.shrU(f.i32(-1), f.sub(32, f.shl(bytes, 3))));
+      f.return(f.call(devices.openPortOut, port, bytes, data));
     },
     undefined,
     true,

@@ -69,7 +69,7 @@ export function deviceImports(
       return value;
     },
     openPortOut(port: number, bytes: number, value: number) {
-      if (outward.portWrite(port, value, bytes) < 0) cpu.setU32(CPU.stop, STOP.wait);
+      if (outward.portWrite(port, value >>> 0, bytes) < 0) cpu.setU32(CPU.stop, STOP.wait);
       return 1;
     },
     deviceRead: (physical: number, bytes: number) => mmu.deviceRead(physical >>> 0, bytes),
