@@ -109,7 +109,7 @@ export class SoftwareVcpu implements CpuPins {
   private readonly interpreter: WebAssembly.Exports;
   /** Compiled code, unless it is turned off. */
   readonly code: CodeCache | undefined;
-  private readonly log = new AccessLog();
+  private readonly log = new AccessLog((replaying) => this.state.setU32(CPU.replaying, replaying ? 1 : 0));
   private readonly memory: GuestMemory;
   private readonly fetchBuffer: Uint8Array;
   /** An interruption whose delivery waits for a ring-3 access. */
@@ -147,7 +147,13 @@ export class SoftwareVcpu implements CpuPins {
     if (compile === "never") return undefined;
     const { mmu, memory, interpreter } = this;
     const imports = (): WebAssembly.Imports => ({
-      env: { memory: memory.memory, ...this.imports(), ...this.loggedImports() } as WebAssembly.ModuleImports,
+      env: {
+        memory: memory.memory,
+        ...this.imports(),
+        ...this.loggedImports(),
+        portIn: interpreter.portIn,
+        portOut: interpreter.portOut,
+      } as WebAssembly.ModuleImports,
       softfloat: softfloat as WebAssembly.ModuleImports,
       interpreter: interpreter as WebAssembly.ModuleImports,
     });

@@ -208,6 +208,8 @@ export const CPU = {
   knownContext: 2112,
   /** i64: instructions that the interpreter has retired beside compiled code. */
   interpreted: 2152,
+  /** i32: 1 while the interpreter runs an instruction of compiled code again, see `AccessLog`. */
+  replaying: 2160,
   /** 1 KiB: translations to pages that are no memory, see `MMIO_TLB`. */
   mmioTlb: 2176,
   /** Nothing is used from here on. */

@@ -118,7 +118,9 @@ function ifDevice(f: FunctionBuilder, tag: number, then: (physical: Expr) => voi
   const highHit = f.eq(high, f.load("i32", 4, entry, MMIO_TLB.base + tag + 4));
   // A page's last byte tells that the first lies in it too, or in the page before.
   const whole = f.eq(f.and(f.xor(low, last), -PAGE_SIZE), 0);
-  f.if(f.and(f.and(lowHit, highHit), whole), () => {
+  // Somebody looks at each access, or knows what this one has given already.
+  const open = f.and(f.ne(f.load("i32", 4, cpu, CPU.walkMode), 0), f.eqz(f.load("i32", 4, cpu, CPU.replaying)));
+  f.if(f.and(f.and(f.and(lowHit, highHit), whole), open), () => {
     const page = f.load("i32", 4, entry, MMIO_TLB.base + MMIO_TLB_ENTRY.physical);
     then(f.let(f.or(page, f.and(low, PAGE_SIZE - 1))));
   });

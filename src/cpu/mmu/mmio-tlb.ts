@@ -1,8 +1,7 @@
 import { PAGE_SHIFT, PAGE_SIZE } from "../../memory/layout.ts";
-import { MMIO_TLB, MMIO_TLB_ENTRY } from "./tlb-layout.ts";
+import { MMIO_TLB, MMIO_TLB_ENTRY, NO_TAG } from "./tlb-layout.ts";
 
 const WORDS = MMIO_TLB.entrySize / 4;
-const NOTHING = 1;
 
 /** Translations of one vCPU to pages that are no memory: what lets generated code go straight to a device. */
 export class MmioTlb {
@@ -26,7 +25,7 @@ export class MmioTlb {
     const other = at + (write ? MMIO_TLB_ENTRY.readTag : MMIO_TLB_ENTRY.writeTag) / 4;
     const frame = (physical & -PAGE_SIZE) | 0;
     if (words[at + MMIO_TLB_ENTRY.physical / 4] !== frame || words[other] !== page || words[other + 1] !== high) {
-      words[other] = NOTHING;
+      words[other] = NO_TAG;
     }
     words[tag] = page;
     words[tag + 1] = high;
@@ -35,13 +34,24 @@ export class MmioTlb {
     this.isEmpty = false;
   }
 
+  /** Guest-physical address of an access that has been translated before, or -1. It lies in one page. */
+  find(linear: number, write: boolean, user: boolean): number {
+    const low = linear | 0;
+    const number = ((low >>> PAGE_SHIFT) & (MMIO_TLB.entries - 1)) + (user ? MMIO_TLB.entries : 0);
+    const { words } = this;
+    const at = number * WORDS;
+    const tag = at + (write ? MMIO_TLB_ENTRY.writeTag : MMIO_TLB_ENTRY.readTag) / 4;
+    if (words[tag] !== (low & -PAGE_SIZE) || words[tag + 1] !== Math.floor(linear / 0x1_0000_0000)) return -1;
+    return (words[at + MMIO_TLB_ENTRY.physical / 4]! | (low & (PAGE_SIZE - 1))) >>> 0;
+  }
+
   flush(keepGlobal: boolean): void {
     if (this.isEmpty) return;
     const { words } = this;
     for (let at = 0; at < words.length; at += WORDS) {
       if (keepGlobal && words[at + MMIO_TLB_ENTRY.global / 4] !== 0) continue;
-      words[at + MMIO_TLB_ENTRY.readTag / 4] = NOTHING;
-      words[at + MMIO_TLB_ENTRY.writeTag / 4] = NOTHING;
+      words[at + MMIO_TLB_ENTRY.readTag / 4] = NO_TAG;
+      words[at + MMIO_TLB_ENTRY.writeTag / 4] = NO_TAG;
       words[at + MMIO_TLB_ENTRY.global / 4] = 0;
     }
     this.isEmpty = !keepGlobal;

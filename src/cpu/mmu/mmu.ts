@@ -320,6 +320,10 @@ export class Mmu {
 
   /** Host address of `bytes` readable bytes, or 0. */
   slowRead(linear: number, bytes: number, extra = 0): number {
+    const device = this.knownDevice(linear, bytes, false);
+    if (device >= 0) {
+      return this.readPart(device, 0, 0, bytes) ? this.cpu.base + CPU.scratch : 0;
+    }
     if (!this.admit(linear, bytes, false)) return 0;
     const access = this.accessUser | extra;
     const first = Math.min(bytes, PAGE_SIZE - (linear & OFFSET));
@@ -370,6 +374,8 @@ export class Mmu {
 
   /** Writes `bytes` from the scratch slot. 1, or 0. */
   slowWrite(linear: number, bytes: number, extra = 0): number {
+    const device = this.knownDevice(linear, bytes, true);
+    if (device >= 0) return this.writePart(device, 0, 0, bytes) ? 1 : 0;
     if (!this.admit(linear, bytes, true)) return 0;
     const access = this.accessUser | ACCESS.write | extra;
     const first = Math.min(bytes, PAGE_SIZE - (linear & OFFSET));
@@ -416,6 +422,12 @@ export class Mmu {
   private enterMmio(linear: number, physical: number, write: boolean): void {
     if (this.alignmentCheck || this.breakpoints.any || physical >= TWO_32) return;
     this.mmio.fill(linear, physical, write, this.cpu.cpl === 3, this.walker.result.global);
+  }
+
+  /** Guest-physical address of an access to a page that is known to be no memory, or -1. */
+  private knownDevice(linear: number, bytes: number, write: boolean): number {
+    if (this.alignmentCheck || this.breakpoints.any || (linear & OFFSET) + bytes > PAGE_SIZE) return -1;
+    return this.mmio.find(linear, write, this.cpu.cpl === 3);
   }
 
   /** As `slowRead` and `slowWrite` for an access that generated code has translated. `physical` is no memory. */
@@ -638,6 +650,8 @@ export class Mmu {
     const physical = write ? this.translateForWrite(linear, access) : this.translate(linear, access);
     if (physical < 0) throw ABANDON;
     if (this.hostEntry === 0 || (write && (this.hostEntry & PAGE_ENTRY.writable) === 0)) return 0;
+    // Code that is compiled has to hear of each change.
+    if (write && physical < this.memory.ramBytes && this.memory.pageFlags[physical >>> 12]! & PAGE_FLAG.code) return 0;
     return this.hostAt(physical);
   }
 
