@@ -19,7 +19,7 @@ import { CPU, CS, EVENT, FLAG, FLOAT_ERROR, ONCE, RSP, STOP, VECTOR } from "./st
 import { SystemContext } from "./system/context.ts";
 import { deliver, type Interruption, isInsideRepeat, type Source } from "./system/delivery.ts";
 import { OPERATION_TABLE } from "./system/operations.ts";
-import { portRead, portWrite } from "./system/port-access.ts";
+import { deviceImports, portRead, portWrite } from "./system/port-access.ts";
 import { resetVcpu } from "./system/reset.ts";
 import { ABANDON, VcpuState } from "./vcpu-state.ts";
 
@@ -116,8 +116,8 @@ export class SoftwareVcpu implements CpuPins {
   /** Compiled code, unless it is turned off. */
   readonly code: CodeCache | undefined;
   private cold: WebAssembly.Exports | undefined;
-  private readonly log = new AccessLog();
   private readonly pageEndCode: PageEndCode;
+  private readonly log = new AccessLog((replaying) => this.state.setU32(CPU.replaying, replaying ? 1 : 0));
   private readonly memory: GuestMemory;
   private readonly fetchBuffer: Uint8Array;
   /** An interruption whose delivery waits for a ring-3 access. */
@@ -139,7 +139,7 @@ export class SoftwareVcpu implements CpuPins {
     this.mmu.usesStackSegment = (linear) => this.usesStack(linear);
     const fetchAt = this.state.base + CPU.fetchScratch;
     this.fetchBuffer = memory.bytes.subarray(fetchAt, fetchAt + MAX_LENGTH);
-    const env = { memory: memory.memory, ...this.imports() };
+    const env = { memory: memory.memory, ...this.imports(), ...deviceImports(this.mmu, this.context) };
     const soft = new WebAssembly.Instance(softfloat, { env: { memory: memory.memory } });
     const instance = new WebAssembly.Instance(interpreter, { env, softfloat: soft.exports });
     this.run64 = instance.exports.run64 as Run;
@@ -526,7 +526,8 @@ export class SoftwareVcpu implements CpuPins {
     const { memory } = this.memory;
     const interpreter = this.interpreter as WebAssembly.ModuleImports;
     if (this.cold === undefined) {
-      const env = { memory, ...this.imports(), ...this.loggedImports() };
+      const { portIn, portOut } = this.interpreter;
+      const env = { memory, ...this.imports(), ...this.loggedImports(), portIn, portOut } as WebAssembly.ModuleImports;
       coldPaths ??= new WebAssembly.Module(coldModule());
       this.cold = new WebAssembly.Instance(coldPaths, { env, interpreter }).exports;
     }

@@ -208,8 +208,12 @@ export const CPU = {
   knownContext: 2112,
   /** i64: instructions that the interpreter has retired beside compiled code. */
   interpreted: 2152,
+  /** i32: 1 while the interpreter runs an instruction of compiled code again, see `AccessLog`. */
+  replaying: 2160,
+  /** 1 KiB: translations to pages that are no memory, see `MMIO_TLB`. */
+  mmioTlb: 2176,
   /** Nothing is used from here on. */
-  end: 2160,
+  end: 3200,
 } as const;
 
 /** `CPU.once`: STI's interrupt shadow; RF after IRET. */

@@ -1,4 +1,5 @@
 import { PorticoError } from "../errors.ts";
+import type { RawDispatch } from "../io/raw-dispatch.ts";
 import type { MmioReadMode, MmioWriteMode, Range, RangeHandlers, Region } from "../io/types.ts";
 import { createClock } from "./clock.ts";
 import { rangeHandlers } from "./handlers.ts";
@@ -45,6 +46,8 @@ export interface MmioRegistrar {
 export interface DeviceEnvironment {
   readonly memory: WebAssembly.Memory;
   readonly registers: RegisterFile;
+  /** How emitted code finds raw handlers. */
+  readonly raw?: RawDispatch;
   readonly ports: PortRegistrar;
   readonly mmio: MmioRegistrar;
   readonly lines: InterruptLines;
@@ -76,14 +79,13 @@ export interface SavedDevice {
 
 /** The devices of one machine: creates, resets, saves, restores and disposes them together. */
 export class DeviceSet {
-  /** The machine's raw handlers, for engines that build them into compiled code. */
-  readonly raw: RawCompiler;
+  private readonly raw: RawCompiler;
   private readonly environment: DeviceEnvironment;
   private readonly devices = new Map<string, DeviceInstance>();
 
   constructor(environment: DeviceEnvironment) {
     this.environment = environment;
-    this.raw = new RawCompiler(environment.memory, environment.registers);
+    this.raw = new RawCompiler(environment.memory, environment.registers, environment.raw);
   }
 
   /** Throws `PorticoError` `DEVICE_NAME_TAKEN`, or what the device's own registrations throw. */
@@ -191,6 +193,14 @@ class DeviceInstance implements DeviceHost {
     const registers = this.environment.registers.allocate(this.name, shape);
     this.registerSets.push({ registers, keepOnReset: options.keepOnReset ?? false });
     return registers;
+  }
+
+  words(count: number, options: RegisterOptions = {}): Uint32Array {
+    const words = this.environment.registers.allocateWords(this.name, count);
+    // By name its elements are a record like any other.
+    const registers = words as unknown as Record<string, number>;
+    this.registerSets.push({ registers, keepOnReset: options.keepOnReset ?? false });
+    return words;
   }
 
   ports(range: Range, handlers: Handlers): Region {

@@ -17,7 +17,7 @@ export { type DeviceEnvironment, DeviceSet, type SavedDevice } from "./device-se
 export { InterruptLines, type LineListener } from "./interrupt-lines.ts";
 export { assignPciResources, type PciWindows } from "./pci/assign.ts";
 export { PciBus, type PciInterruptWiring } from "./pci/bus.ts";
-export { RawBuilder, type RawSite, raw } from "./raw.ts";
+export { RawBuilder, raw } from "./raw.ts";
 export { RawCompiler } from "./raw-compiler.ts";
 export { RegisterFile } from "./registers.ts";
 export * from "./storage.ts";

@@ -1,8 +1,18 @@
-import { type Expr, type FunctionRef, ModuleBuilder, type Operand } from "../emit/index.ts";
+import { type Expr, ModuleBuilder, type Operand } from "../emit/index.ts";
 import { assert, PorticoError } from "../errors.ts";
-import { DEFER, type RangeHandlers, type RawRead, type RawWrite } from "../io/types.ts";
+import type { RawDispatch } from "../io/raw-dispatch.ts";
+import { RAW_READ, RAW_WRITE } from "../io/raw-module.ts";
+import {
+  DEFER,
+  type RangeHandlers,
+  type RawRead,
+  type RawSite,
+  type RawWidth,
+  type RawWrite,
+  RAW_WIDTHS as WIDTHS,
+} from "../io/types.ts";
 import { byContext } from "./handlers.ts";
-import { RawBuilder, type RawSite, type RawWidth, RAW_WIDTHS as WIDTHS } from "./raw.ts";
+import { RawBuilder } from "./raw.ts";
 import type { RegisterFile } from "./registers.ts";
 import type { Handlers, RawHandler } from "./types.ts";
 
@@ -10,25 +20,18 @@ import type { Handlers, RawHandler } from "./types.ts";
 export class RawCompiler {
   private readonly memory: WebAssembly.Memory;
   private readonly file: RegisterFile;
-  private readonly builders = new WeakMap<RawRead | RawWrite, RawHandler>();
+  private readonly dispatch: RawDispatch | undefined;
 
-  constructor(memory: WebAssembly.Memory, file: RegisterFile) {
+  /** `dispatch`: where emitted code finds the handlers. */
+  constructor(memory: WebAssembly.Memory, file: RegisterFile, dispatch?: RawDispatch) {
     this.memory = memory;
     this.file = file;
+    this.dispatch = dispatch;
   }
 
   /** A module for the raw handlers of one device. */
   module(owner: string): RawModule {
-    return new RawModule(owner, this.memory, this.file, this.builders);
-  }
-
-  /**
-   * Builds a handler into other code: a read returns its value (i32, bits beyond the width zero), a write `undefined`.
-   * `face` is the `raw.read` or `raw.write` of some `RangeHandlers`; `undefined` for one that was not built here.
-   */
-  inline(face: RawRead | RawWrite, site: RawSite): { value: Expr | undefined } | undefined {
-    const handler = this.builders.get(face);
-    return handler && { value: buildInto(handler, site, this.file).value };
+    return new RawModule(owner, this.memory, this.file, this.dispatch);
   }
 }
 
@@ -46,27 +49,23 @@ function buildInto(
   return { value: site.width === 4 ? low : b.and(low, 2 ** (8 * site.width) - 1), declines: x.declines };
 }
 
-type Exports = Record<string, (offset: number, value: number) => number>;
+type Exports = Record<string, CallableFunction>;
+const F64_CONVERT_I64_S = 0xb9;
 
 /** One WebAssembly module: built handler by handler, instantiated at the first access to any of them. */
 export class RawModule {
   private readonly owner: string;
   private readonly memory: WebAssembly.Memory;
   private readonly file: RegisterFile;
-  private readonly builders: WeakMap<RawRead | RawWrite, RawHandler>;
+  private readonly dispatch: RawDispatch | undefined;
   private module: ModuleBuilder | undefined;
   private waiting: ((exports: Exports) => void)[] = [];
 
-  constructor(
-    owner: string,
-    memory: WebAssembly.Memory,
-    file: RegisterFile,
-    builders: WeakMap<RawRead | RawWrite, RawHandler>,
-  ) {
+  constructor(owner: string, memory: WebAssembly.Memory, file: RegisterFile, dispatch: RawDispatch | undefined) {
     this.owner = owner;
     this.memory = memory;
     this.file = file;
-    this.builders = builders;
+    this.dispatch = dispatch;
   }
 
   /**
@@ -91,12 +90,11 @@ export class RawModule {
       return face(offset, width);
     };
     let [byte, word, dword] = WIDTHS.map(first) as [Read, Read, Read];
-    this.waiting.push((exports) => {
-      [byte, word, dword] = names.map((name) => exports[name] as Read) as [Read, Read, Read];
-    });
     const face: RawRead = (offset, width) =>
       width === 4 ? dword(offset) : width === 1 ? byte(offset) : width === 2 ? word(offset) : DEFER;
-    this.builders.set(face, handler);
+    this.whenInstantiated(face, false, handler, names, (faces) => {
+      [byte, word, dword] = faces as unknown as [Read, Read, Read];
+    });
     return face;
   }
 
@@ -108,9 +106,6 @@ export class RawModule {
       return face(offset, value, width);
     };
     let [byte, word, dword] = WIDTHS.map(first) as [Write, Write, Write];
-    this.waiting.push((exports) => {
-      [byte, word, dword] = names.map((name) => exports[name]) as [Write, Write, Write];
-    });
     const face: RawWrite = (offset, value, width) =>
       width === 4
         ? dword(offset, value)
@@ -119,21 +114,33 @@ export class RawModule {
           : width === 2
             ? word(offset, value)
             : DEFER;
-    this.builders.set(face, handler);
+    this.whenInstantiated(face, true, handler, names, (faces) => {
+      [byte, word, dword] = faces as unknown as [Write, Write, Write];
+    });
     return face;
   }
 
-  /** Builds one direction and width; returns the name it is exported by. */
-  private function(handler: RawHandler, width: RawWidth, isWrite: boolean, hasOuter: boolean): string {
+  private whenInstantiated(
+    face: RawRead | RawWrite,
+    isWrite: boolean,
+    handler: RawHandler,
+    names: readonly Names[],
+    connect: (faces: readonly CallableFunction[]) => void,
+  ): void {
+    const known = this.dispatch?.add(face, isWrite, (site) => buildInto(handler, site, this.file).value);
+    this.waiting.push((exports) => {
+      connect(names.map(({ face }) => exports[face]!));
+      known?.(names.map(({ emitted }) => exports[emitted]!));
+    });
+  }
+
+  /** Builds one direction and width. */
+  private function(handler: RawHandler, width: RawWidth, isWrite: boolean, hasOuter: boolean): Names {
     this.module ??= this.begin();
     const { module } = this;
     const name = `${this.waiting.length}-${isWrite ? "write" : "read"}${width}`;
-    // A read gives an f64: every 32-bit value and the status -1 are distinct in it, and JavaScript gets a plain number.
-    const b = module.function(
-      name,
-      isWrite ? { params: ["i32", "i32"], results: ["i32"] } : { params: ["i32"], results: ["f64"] },
-    );
-    const status = (value: number) => (isWrite ? b.i32(value) : b.f64(value));
+    const b = module.function(name, isWrite ? RAW_WRITE : RAW_READ);
+    const status = (value: number) => (isWrite ? b.i32(value) : b.i64(value));
     const { value, declines } = buildInto(
       handler,
       {
@@ -151,10 +158,14 @@ export class RawModule {
         `a raw ${isWrite ? "write" : "read"} handler of '${this.owner}' may decline: give it a ring0 or ring3 handler too`,
       );
     }
-    const f64ConvertI32U = 0xb8;
-    b.return(value === undefined ? status(0) : b.convert("f64", f64ConvertI32U, value));
-    module.export(name, b as FunctionRef);
-    return name;
+    b.return(value === undefined ? status(0) : b.u64(value));
+    module.export(name, b);
+    if (isWrite) return { face: name, emitted: name };
+    // JavaScript takes a read's value as an f64: every 32-bit value and the status are distinct in it, without a BigInt.
+    const face = module.function(`${name}-face`, { params: ["i32"], results: ["f64"] });
+    face.return(face.convert("f64", F64_CONVERT_I64_S, face.call(b, face.param(0))));
+    module.export(face.name, face);
+    return { face: face.name, emitted: name };
   }
 
   private begin(): ModuleBuilder {
@@ -172,4 +183,10 @@ export class RawModule {
     this.module = undefined;
     for (const connect of waiting) connect(exports as Exports);
   }
+}
+
+/** What a handler's function is exported by: for JavaScript, and for emitted code. */
+interface Names {
+  readonly face: string;
+  readonly emitted: string;
 }

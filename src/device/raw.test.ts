@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type Expr, ModuleBuilder } from "../emit/index.ts";
-import { DEFER, type RangeHandlers } from "../io/types.ts";
+import type { Expr } from "../emit/index.ts";
+import { DEFER } from "../io/types.ts";
 import { CLOCK } from "../memory/layout.ts";
 import { defineDevice } from "./define.ts";
 import { type RawBuilder, raw } from "./raw.ts";
@@ -23,7 +23,7 @@ function workshop() {
   const file = new RegisterFile(memory);
   const compiler = new RawCompiler(memory, file);
   const compile = (handlers: Handlers) => compiler.module("demo").compile(handlers)!;
-  return { memory, file, compiler, compile };
+  return { memory, file, compile };
 }
 
 describe("the PM timer as a raw handler", () => {
@@ -254,38 +254,5 @@ describe("declining", () => {
     expect(read!(0, 4)).toBe(0xffff_ffff);
     expect(read!(0, 1)).toBe(0xff);
     expect(read!(0, 8)).toBe(DEFER);
-  });
-});
-
-describe("building into other code", () => {
-  it("gives the same value, with the site's own time and its own way out", () => {
-    const { memory, file, compiler } = workshop();
-    const r = file.allocate("demo", { a: "u32" });
-    const counter: Counter = { hz: 2_000_000_000, read: () => 0, timeOf: () => 0 };
-    const face = compiler.module("demo").compile({
-      read: {
-        raw: raw((x) => {
-          x.if(x.eq(x.offset, 3), () => x.decline());
-          return x.add(x.get(r, "a"), x.low(x.counter(counter)));
-        }),
-        ring0: () => 0,
-      },
-    })!.read!;
-    const module = new ModuleBuilder();
-    module.importMemory("portico", "memory");
-    const f = module.function("region", { params: ["i32", "i64"], results: ["i32"] });
-    f.block((out) => {
-      const site = { b: f, width: 2 as const, offset: f.param(0), decline: () => f.br(out), now: () => f.param(1) };
-      f.return(compiler.inline(face, site)!.value!);
-    });
-    f.return(f.i32(-7));
-    module.export("region", f);
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(module.build()), { portico: { memory } });
-    const region = instance.exports.region as (offset: number, now: bigint) => number;
-    r.a = 0xfff0;
-    expect(region(0, 10n)).toBe((0xfff0 + 20) & 0xffff);
-    expect(region(3, 10n)).toBe(-7);
-    const stranger: NonNullable<RangeHandlers["raw"]>["read"] = () => 0;
-    expect(compiler.inline(stranger!, { b: f, width: 1, offset: f.i32(0), decline() {} })).toBeUndefined();
   });
 });

@@ -1,12 +1,9 @@
 import type { Expr, FunctionBuilder, Operand } from "../emit/index.ts";
 import { assert } from "../errors.ts";
+import type { RawSite, RawWidth } from "../io/types.ts";
 import { CLOCK, CLOCK_RATE_SHIFT } from "../memory/layout.ts";
 import type { RegisterFile, Slot } from "./registers.ts";
 import type { Counter, RawHandler } from "./types.ts";
-
-/** Widths that a handler is built for. */
-export const RAW_WIDTHS = [1, 2, 4] as const;
-export type RawWidth = (typeof RAW_WIDTHS)[number];
 
 /** A raw read gives the value (i32, or i64 of which the low bits count); bits beyond the access are dropped. */
 export type RawReadBuilder = (x: RawBuilder) => Operand;
@@ -19,20 +16,6 @@ export type RawWriteBuilder = (x: RawBuilder) => void;
  */
 export function raw(build: RawReadBuilder | RawWriteBuilder): RawHandler {
   return { kind: "raw", build };
-}
-
-/** Where a raw handler is being built: a function of its own, or the middle of compiled guest code. */
-export interface RawSite {
-  readonly b: FunctionBuilder;
-  readonly width: RawWidth;
-  /** i32, from the start of the range. */
-  readonly offset: Expr;
-  /** i32, of a write; bits beyond the width are zero. */
-  readonly value?: Expr;
-  /** Leaves the handler for the next context outward; emitted where it is called. */
-  decline(): void;
-  /** ns of virtual time (i64), when the site knows better than the clock block. */
-  now?(): Expr;
 }
 
 const NS_PER_SECOND = 1_000_000_000;
@@ -89,6 +72,27 @@ export class RawBuilder {
       const narrow = typeof value === "object" && value.type === "i64" ? b.wrap(value) : b.of("i32", value);
       b.store(bytes, b.i32(0), narrow, address);
     }
+  }
+
+  /** A register by number; number 0 for an index that is too large. */
+  getWord(words: Uint32Array, index: Expr): Expr {
+    return this.b.load("i32", 4, this.wordAt(words, index), this.wordsAddress(words));
+  }
+
+  /** Stores to a register by number. Nothing may decline afterwards. */
+  setWord(words: Uint32Array, index: Expr, value: Expr): void {
+    this.stored = true;
+    this.b.store(4, this.wordAt(words, index), value, this.wordsAddress(words));
+  }
+
+  private wordAt(words: Uint32Array, index: Expr): Expr {
+    return this.b.shl(this.b.select(this.b.ltU(index, words.length), index, 0), 2);
+  }
+
+  private wordsAddress(words: Uint32Array): number {
+    const address = this.file.addressOf(words);
+    assert(address !== undefined, "these words are not registers of this machine");
+    return address;
   }
 
   /** Virtual time in ns (i64). */

@@ -15,6 +15,7 @@ export type Slots = ReadonlyMap<string, Slot>;
 export class RegisterFile {
   private readonly memory: WebAssembly.Memory;
   private readonly slots = new WeakMap<object, Slots>();
+  private readonly wordAddresses = new WeakMap<Uint32Array, number>();
   private next = DEVICE_REGISTERS_BASE;
 
   constructor(memory: WebAssembly.Memory) {
@@ -27,19 +28,37 @@ export class RegisterFile {
     const slots = new Map<string, Slot>();
     for (const [name, type] of Object.entries(shape)) {
       const bytes = BYTES[type];
-      const address = Math.ceil(this.next / bytes) * bytes;
-      this.next = address + bytes;
-      if (this.next > DEVICE_REGISTERS_BASE + DEVICE_REGISTERS_SIZE) {
-        throw new PorticoError(
-          "DEVICE_REGISTERS_FULL",
-          `no room for the registers of '${owner}': all devices together have ${DEVICE_REGISTERS_SIZE} bytes`,
-        );
-      }
+      const address = this.take(owner, bytes, bytes);
       slots.set(name, { address, bytes });
       Object.defineProperty(registers, name, { enumerable: true, ...this.accessors(address, type) });
     }
     this.slots.set(registers, slots);
     return registers as Registers<S>;
+  }
+
+  /** As `allocate`, `count` registers of 32 bits by number. */
+  allocateWords(owner: string, count: number): Uint32Array {
+    const address = this.take(owner, 4 * count, 4);
+    const words = new Uint32Array(this.memory.buffer, address, count);
+    this.wordAddresses.set(words, address);
+    return words;
+  }
+
+  private take(owner: string, bytes: number, alignment: number): number {
+    const address = Math.ceil(this.next / alignment) * alignment;
+    if (address + bytes > DEVICE_REGISTERS_BASE + DEVICE_REGISTERS_SIZE) {
+      throw new PorticoError(
+        "DEVICE_REGISTERS_FULL",
+        `no room for the registers of '${owner}': all devices together have ${DEVICE_REGISTERS_SIZE} bytes`,
+      );
+    }
+    this.next = address + bytes;
+    return address;
+  }
+
+  /** Where words lie, for emitted code. `undefined` when they are not of this machine. */
+  addressOf(words: Uint32Array): number | undefined {
+    return this.wordAddresses.get(words);
   }
 
   /** Slots by register name, for emitted code. `undefined` when the object is not of this machine. */

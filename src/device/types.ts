@@ -224,6 +224,8 @@ export interface DeviceHost {
   readonly board: Board;
   readonly pciConfiguration: PciConfiguration;
   registers<const S extends RegisterShape>(shape: S, options?: RegisterOptions): Registers<S>;
+  /** Registers of 32 bits by number, like those of `registers`: for tables that raw handlers look things up in. */
+  words(count: number, options?: RegisterOptions): Uint32Array;
   /** Claims ports. Throws `PortRangeConflictError` naming both owners. */
   ports(range: Range, handlers: Handlers): Region;
   /** Claims guest-physical addresses outside RAM. Throws `MmioRangeConflictError`. */

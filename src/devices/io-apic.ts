@@ -1,5 +1,9 @@
 /** I/O APIC. Intel 82093AA data sheet (290566-001), with the EOI register of version 20h (ICH9 data sheet 316972, EOIR). */
 import { defineDevice } from "../device/define.ts";
+import { type RawBuilder, raw } from "../device/raw.ts";
+import type { DeviceHost } from "../device/types.ts";
+import type { Expr } from "../emit/index.ts";
+import type { Ring0Read, Ring0Write } from "../io/types.ts";
 import { type ApicMessageBus, DELIVERY } from "./apic-message-bus.ts";
 
 const PINS = 24;
@@ -46,38 +50,46 @@ export interface IoApic {
   setInput(pin: number, requested: boolean): void;
 }
 
-export const ioApic = defineDevice("io-apic", (host, options: IoApicOptions): IoApic => {
+function create(host: DeviceHost, options: IoApicOptions): IoApic {
   const { bus } = options;
   const r = host.registers({ select: "u8", id: "u32", inputs: "u32" });
-  const low = new Uint32Array(PINS);
-  const high = new Uint32Array(PINS);
+  /** Redirection table: of each pin the low and the high dword. */
+  const table = host.words(2 * PINS);
 
   const isLevel = (pin: number) => {
-    const delivery = (low[pin] >> ENTRY.deliveryShift) & 7;
+    const delivery = (table[2 * pin] >> ENTRY.deliveryShift) & 7;
     // The other modes are edge-triggered whatever the bit says: 82093AA, section 3.2.4, "Delivery Mode".
-    return (low[pin] & ENTRY.level) !== 0 && (delivery === DELIVERY.fixed || delivery === DELIVERY.lowestPriority);
+    return (
+      (table[2 * pin] & ENTRY.level) !== 0 && (delivery === DELIVERY.fixed || delivery === DELIVERY.lowestPriority)
+    );
   };
   const activeLow = options.activeLow ?? 0;
   const isHigh = (pin: number) => ((r.inputs ^ activeLow) & (1 << pin)) !== 0;
-  const isAsserted = (pin: number) => isHigh(pin) !== ((low[pin] & ENTRY.activeLow) !== 0);
+  const isAsserted = (pin: number) => isHigh(pin) !== ((table[2 * pin] & ENTRY.activeLow) !== 0);
 
   function send(pin: number, level: boolean): boolean {
-    const entry = low[pin];
+    const entry = table[2 * pin];
     const logical = (entry & ENTRY.logical) !== 0;
-    return bus.deliver(high[pin] >>> 24, logical, (entry >> ENTRY.deliveryShift) & 7, entry & ENTRY.vector, level);
+    return bus.deliver(
+      table[2 * pin + 1] >>> 24,
+      logical,
+      (entry >> ENTRY.deliveryShift) & 7,
+      entry & ENTRY.vector,
+      level,
+    );
   }
 
   /** Sends a level-triggered interrupt that is due: asserted, unmasked, and the last one has ended. */
   function serviceLevel(pin: number): void {
     if (!isLevel(pin)) {
-      low[pin] &= ~(ENTRY.remoteIrr | ENTRY.pending);
+      table[2 * pin] &= ~(ENTRY.remoteIrr | ENTRY.pending);
       return;
     }
-    low[pin] &= ~ENTRY.pending;
-    if (!isAsserted(pin) || (low[pin] & (ENTRY.masked | ENTRY.remoteIrr)) !== 0) return;
+    table[2 * pin] &= ~ENTRY.pending;
+    if (!isAsserted(pin) || (table[2 * pin] & (ENTRY.masked | ENTRY.remoteIrr)) !== 0) return;
     // Set first: the message may come back as an EOI before `send` returns.
-    low[pin] |= ENTRY.remoteIrr;
-    if (!send(pin, true)) low[pin] = (low[pin] & ~ENTRY.remoteIrr) | ENTRY.pending;
+    table[2 * pin] |= ENTRY.remoteIrr;
+    if (!send(pin, true)) table[2 * pin] = (table[2 * pin] & ~ENTRY.remoteIrr) | ENTRY.pending;
   }
 
   function setInput(pin: number, requested: boolean): void {
@@ -89,14 +101,14 @@ export const ioApic = defineDevice("io-apic", (host, options: IoApicOptions): Io
       return;
     }
     // Edges at a masked pin are lost: 82093AA, section 3.2.4, "Interrupt Mask".
-    if (isAsserted(pin) && !was && (low[pin] & ENTRY.masked) === 0) send(pin, false);
+    if (isAsserted(pin) && !was && (table[2 * pin] & ENTRY.masked) === 0) send(pin, false);
   }
 
   function endOfInterrupt(vector: number): void {
     for (let pin = 0; pin < PINS; pin++) {
-      const entry = low[pin];
+      const entry = table[2 * pin];
       if ((entry & ENTRY.vector) !== vector || (entry & ENTRY.remoteIrr) === 0) continue;
-      low[pin] = entry & ~ENTRY.remoteIrr;
+      table[2 * pin] = entry & ~ENTRY.remoteIrr;
       serviceLevel(pin);
     }
   }
@@ -110,9 +122,7 @@ export const ioApic = defineDevice("io-apic", (host, options: IoApicOptions): Io
       case INDEX.version:
         return VERSION;
     }
-    const pin = (index - INDEX.redirection) >> 1;
-    if (pin < 0 || pin >= PINS) return 0;
-    return (index & 1) === 0 ? low[pin] : high[pin];
+    return table[index - INDEX.redirection] ?? 0;
   }
 
   function writeIndirect(value: number): void {
@@ -121,46 +131,69 @@ export const ioApic = defineDevice("io-apic", (host, options: IoApicOptions): Io
     const pin = (index - INDEX.redirection) >> 1;
     if (pin < 0 || pin >= PINS) return;
     if ((index & 1) !== 0) {
-      high[pin] = value & DESTINATION;
+      table[2 * pin + 1] = value & DESTINATION;
       return;
     }
-    low[pin] = (low[pin] & ~ENTRY.writable) | (value & ENTRY.writable);
+    table[2 * pin] = (table[2 * pin] & ~ENTRY.writable) | (value & ENTRY.writable);
     serviceLevel(pin);
   }
 
+  const read: Ring0Read = (offset) => {
+    if (offset === OFFSET.select) return r.select;
+    return offset === OFFSET.window ? readIndirect() : 0;
+  };
+  const write: Ring0Write = (offset, value) => {
+    if (offset === OFFSET.select) r.select = value;
+    else if (offset === OFFSET.window) writeIndirect(value);
+    else if (offset === OFFSET.eoi) endOfInterrupt(value & 0xff);
+  };
   host.mmio(
     { base: options.base, length: LENGTH },
     {
-      read: (offset) => (offset === OFFSET.select ? r.select : offset === OFFSET.window ? readIndirect() : 0),
-      write: (offset, value) => {
-        if (offset === OFFSET.select) r.select = value;
-        else if (offset === OFFSET.window) writeIndirect(value);
-        else if (offset === OFFSET.eoi) endOfInterrupt(value & 0xff);
-      },
+      read: { raw: raw((x) => rawRead(x)), ring0: read },
+      write: { raw: raw((x) => rawWrite(x)), ring0: write },
     },
     { readMode: "dword", writeMode: "dword-zeroed" },
   );
 
+  /** No read changes anything. */
+  function rawRead(x: RawBuilder): Expr {
+    const select = x.get(r, "select");
+    const entry = x.sub(select, INDEX.redirection);
+    const hasId = x.or(x.eq(select, INDEX.id), x.eq(select, INDEX.arbitration));
+    const fixed = x.select(hasId, x.get(r, "id"), x.select(x.eq(select, INDEX.version), VERSION, 0));
+    const indirect = x.select(x.ltU(entry, 2 * PINS), x.getWord(table, entry), fixed);
+    return x.select(x.eq(x.offset, OFFSET.select), select, x.select(x.eq(x.offset, OFFSET.window), indirect, 0));
+  }
+
+  /** Selection and destinations: what cannot send a message. */
+  function rawWrite(x: RawBuilder): void {
+    x.if(
+      x.eq(x.offset, OFFSET.select),
+      () => x.set(r, "select", x.value),
+      () => {
+        const entry = x.let(x.sub(x.get(r, "select"), INDEX.redirection));
+        const isDestination = x.and(x.ltU(entry, 2 * PINS), entry);
+        x.if(x.not(x.and(x.eq(x.offset, OFFSET.window), isDestination)), () => x.decline());
+        x.setWord(table, entry, x.and(x.value, DESTINATION));
+      },
+    );
+  }
+
   bus.connectIoApic({
     endOfInterrupt,
     retry: () => {
-      for (let pin = 0; pin < PINS; pin++) if ((low[pin] & ENTRY.pending) !== 0) serviceLevel(pin);
+      for (let pin = 0; pin < PINS; pin++) if ((table[2 * pin] & ENTRY.pending) !== 0) serviceLevel(pin);
     },
   });
 
   function reset(): void {
-    low.fill(ENTRY.masked);
-    high.fill(0);
+    for (let pin = 0; pin < PINS; pin++) table[2 * pin] = ENTRY.masked;
   }
   reset();
   host.onReset(reset);
-  host.state({
-    save: () => ({ low: [...low], high: [...high] }),
-    load: (saved) => {
-      low.set(saved.low);
-      high.set(saved.high);
-    },
-  });
 
   return { setInput };
-});
+}
+
+export const ioApic = defineDevice("io-apic", create, 2);

@@ -1,6 +1,8 @@
 /** 16550A UART. National Semiconductor PC16550D data sheet (June 1995); section and table numbers are its own. */
+
 import { defineDevice } from "../device/define.ts";
 import { raw } from "../device/raw.ts";
+import type { Expr } from "../emit/index.ts";
 import { bytePorts } from "./byte-ports.ts";
 
 /** Register offsets, table II. Offsets 0 and 1 are the divisor latch while LCR.divisorLatch is set. */
@@ -366,7 +368,7 @@ export const uart16550 = defineDevice("uart16550", (host, options: UartOptions):
     {
       read: {
         ring0: ports.read,
-        // What polling drivers read, as long as the read changes nothing.
+        // As long as the read changes nothing; the receiver's data is behind it.
         raw: raw((x) => {
           if (x.width !== 1) {
             x.decline();
@@ -374,25 +376,73 @@ export const uart16550 = defineDevice("uart16550", (host, options: UartOptions):
           }
           const at = (offset: number) => x.eq(x.offset, offset);
           const [lsr, iir, msr] = [x.get(r, "lsr"), x.get(r, "iir"), x.get(r, "msr")].map((value) => x.let(value));
-          const lineStatus = x.and(at(REGISTER.lsr), x.not(x.and(lsr, LINE_STATUS_CAUSES | LSR.errorInFifo)));
-          const identification = x.and(at(REGISTER.iir), x.ne(x.and(iir, IIR_CAUSE), IIR.thrEmpty));
-          const modemStatus = x.and(at(REGISTER.msr), x.not(x.and(msr, MSR_DELTAS)));
-          const answered = x.or(x.or(lineStatus, identification), x.or(modemStatus, at(REGISTER.scratch)));
-          x.if(x.not(answered), () => x.decline());
-          const status = x.select(at(REGISTER.msr), msr, x.select(at(REGISTER.iir), iir, lsr));
-          return x.select(at(REGISTER.scratch), x.get(kept, "scratch"), status);
+          const lcr = x.get(r, "lcr");
+          const divisorLatch = x.and(lcr, LCR.divisorLatch);
+          let refused = x.and(at(REGISTER.data), x.not(divisorLatch));
+          const refuse = (offset: number, condition: Expr) => {
+            refused = x.or(refused, x.and(at(offset), condition));
+          };
+          refuse(REGISTER.lsr, x.ne(x.and(lsr, LINE_STATUS_CAUSES | LSR.errorInFifo), 0));
+          refuse(REGISTER.iir, x.eq(x.and(iir, IIR_CAUSE), IIR.thrEmpty));
+          refuse(REGISTER.msr, x.ne(x.and(msr, MSR_DELTAS), 0));
+          x.if(refused, () => x.decline());
+          const divisor = x.shrU(x.get(kept, "divisor"), x.shl(x.offset, 3));
+          const registers: [offset: number, value: Expr][] = [
+            [REGISTER.data, divisor],
+            [REGISTER.ier, x.select(divisorLatch, divisor, x.get(r, "ier"))],
+            [REGISTER.iir, iir],
+            [REGISTER.lcr, lcr],
+            [REGISTER.mcr, x.get(r, "mcr")],
+            [REGISTER.lsr, lsr],
+            [REGISTER.msr, msr],
+          ];
+          return registers.reduceRight(
+            (rest, [offset, value]) => x.select(at(offset), value, rest),
+            x.get(kept, "scratch"),
+          );
         }),
       },
       write: {
         ring0: ports.write,
         raw: raw((x) => {
           if (x.width !== 1) return x.decline();
-          x.if(x.ne(x.offset, REGISTER.scratch), () => x.decline());
-          x.set(kept, "scratch", x.value);
+          x.if(
+            x.eq(x.offset, REGISTER.scratch),
+            () => x.set(kept, "scratch", x.value),
+            () =>
+              x.if(
+                x.eq(x.offset, REGISTER.lcr),
+                () => x.set(r, "lcr", x.value),
+                () => x.decline(),
+              ),
+          );
         }),
+      },
+      readString(offset, buffer, width) {
+        if (offset !== REGISTER.scratch || width !== 1) return 0;
+        buffer.fill(kept.scratch);
+        return buffer.length;
+      },
+      writeString(offset, buffer, width) {
+        if (width !== 1) return 0;
+        if (offset === REGISTER.scratch) kept.scratch = buffer[buffer.length - 1];
+        else if (offset === REGISTER.data && onlyTransmits()) writeBlock(buffer);
+        else return 0;
+        return buffer.length;
       },
     },
   );
+
+  /** Bytes written to the data register leave, and nothing is raised in between. */
+  function onlyTransmits(): boolean {
+    return (r.lcr & LCR.divisorLatch) === 0 && (r.mcr & MCR.loop) === 0 && (r.ier & IER.thrEmpty) === 0;
+  }
+
+  function writeBlock(bytes: Uint8Array): void {
+    for (const byte of bytes) transmit(byte);
+    r.thrEmptyPending = 1;
+    update();
+  }
 
   /** Table I: the state after master reset. */
   function reset(): void {

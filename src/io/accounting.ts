@@ -37,6 +37,12 @@ export class Accounting {
     if (this.listener !== undefined) this.report(store, region, "write", address, width, value, context);
   }
 
+  /** An access of a region that nobody listens to. */
+  count(store: RegionStore, region: number, context: number, write: boolean): void {
+    const which = write ? COUNTER.writes : COUNTER.reads;
+    store.counters[region * COUNTER.perRegion + context * COUNTER.perContext + which]++;
+  }
+
   deferral(store: RegionStore, region: number, context: number): void {
     store.counters[region * COUNTER.perRegion + context * COUNTER.perContext + COUNTER.deferrals]++;
   }

@@ -9,6 +9,12 @@ export const NOBODY = 3;
 /** What one region counts: three for each context, then what its handlers left unclaimed. */
 export const COUNTER = { reads: 0, writes: 1, deferrals: 2, perContext: 3, perRegion: 12 } as const;
 
+export interface UnclaimedRow {
+  readonly base: number;
+  readonly reads: number;
+  readonly writes: number;
+}
+
 /** Counts of accesses that nobody answered, by port or by page; a bounded number of places is told apart. */
 export class UnclaimedCounts {
   /** Accesses beyond the first `limit` places. */
@@ -38,15 +44,20 @@ export class UnclaimedCounts {
     else this.counts[slot + 1] += times;
   }
 
-  rows(): { base: number; length: number; reads: number; writes: number }[] {
-    return [...this.slots]
-      .sort(([a], [b]) => a - b)
-      .map(([place, slot]) => ({
-        base: place * this.granule,
-        length: this.granule,
-        reads: this.counts[slot]!,
-        writes: this.counts[slot + 1]!,
-      }));
+  /** By place; `more` are counts that were kept elsewhere. */
+  rows(more: Iterable<UnclaimedRow> = []): (UnclaimedRow & { length: number })[] {
+    const rows = new Map(
+      [...this.slots].map(([place, slot]) => {
+        const base = place * this.granule;
+        const row = { base, length: this.granule, reads: this.counts[slot]!, writes: this.counts[slot + 1]! };
+        return [base, row];
+      }),
+    );
+    for (const { base, reads, writes } of more) {
+      const row = rows.get(base) ?? { base, length: this.granule, reads: 0, writes: 0 };
+      rows.set(base, { ...row, reads: row.reads + reads, writes: row.writes + writes });
+    }
+    return [...rows.values()].sort((a, b) => a.base - b.base);
   }
 
   /** Index of the pair of counts for an address, or -1 when there are too many places already. */

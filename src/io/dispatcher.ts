@@ -11,6 +11,7 @@ import { NOBODY, RAW, RING0, RING3 } from "./counters.ts";
 import { DeviceError, type DeviceErrorCode, type Direction } from "./errors.ts";
 import { Journal, KIND } from "./journal.ts";
 import type { DeviceAccess } from "./mmio-access.ts";
+import type { RawDispatch } from "./raw-dispatch.ts";
 import type { RegionStore } from "./region-store.ts";
 import { COMMIT_LATER, DEFER, type Ring3Read, type Ring3Write, UNUSED, WAIT } from "./types.ts";
 import { Wait } from "./wait.ts";
@@ -45,6 +46,11 @@ export class Dispatcher implements DeviceAccess {
   private tag = Number.NaN;
   /** Something waits, is pending, or observes: accesses take the long path. */
   private busy = false;
+  /** A restarted operation has not caught up with its journal yet. */
+  private replaying = false;
+  private readonly raw: RawDispatch | undefined;
+  /** What this dispatcher keeps emitted code from doing. */
+  private readonly closed = { ports: false, mmio: false, observed: false };
 
   /** A ring-0 write of a retired instruction that ring 3 has yet to perform. */
   private readonly commit = {
@@ -58,11 +64,13 @@ export class Dispatcher implements DeviceAccess {
     width: 0,
   };
 
-  constructor(source: InstructionSource, stores: readonly RegionStore[]) {
+  constructor(source: InstructionSource, stores: readonly RegionStore[], raw?: RawDispatch) {
     this.source = source;
+    this.raw = raw;
     for (const store of stores) {
       store.whenRing3(() => {
         this.journalled = true;
+        this.refresh();
       });
     }
   }
@@ -70,6 +78,18 @@ export class Dispatcher implements DeviceAccess {
   /** To be called when what `busy` depends on has changed. */
   refresh(): void {
     this.busy = this.wait.active || this.commit.pending || this.accounting.active;
+    const { raw } = this;
+    if (raw === undefined) return;
+    // A port access of emitted code is all that its instruction does, and needs no journal; other instructions make
+    // several memory accesses.
+    const ports = this.busy || this.replaying;
+    const mmio = this.busy || this.journalled;
+    raw.slots.close(Number(ports) - Number(this.closed.ports), Number(mmio) - Number(this.closed.mmio));
+    this.closed.ports = ports;
+    this.closed.mmio = mmio;
+    const { active } = this.accounting;
+    if (active !== this.closed.observed) raw.observe(active ? 1 : -1);
+    this.closed.observed = active;
   }
 
   // ---- One access --------------------------------------------------------------------------------------------------
@@ -103,6 +123,34 @@ export class Dispatcher implements DeviceAccess {
       return 0;
     }
     return this.writeOutward(store, region, store.innerWriteContext[region]!, address, value, width, answer);
+  }
+
+  /** As `deviceRead`, when emitted code has asked the raw handler already: what it declines goes straight to ring 0. */
+  deviceReadOutward(store: RegionStore, region: number, address: number, width: number): number {
+    const handler = store.ring0Read[region];
+    // Where accesses may wait, emitted code has not asked anybody.
+    if (handler === undefined || !store.emittedRead[region]?.connected || this.busy || this.journalled) {
+      return this.deviceRead(store, region, address, width);
+    }
+    this.accounting.deferral(store, region, RAW);
+    const answer = handler(address - store.origin[region]!, width);
+    if (!(answer >= 0)) return this.readOutward(store, region, RING0, address, width, answer);
+    this.accounting.count(store, region, RING0, false);
+    return (answer & maskOf(width)) >>> 0;
+  }
+
+  deviceWriteOutward(store: RegionStore, region: number, address: number, value: number, width: number): number {
+    const handler = store.ring0Write[region];
+    if (handler === undefined || !store.emittedWrite[region]?.connected || this.busy || this.journalled) {
+      return this.deviceWrite(store, region, address, value, width);
+    }
+    this.accounting.deferral(store, region, RAW);
+    const answer = handler(address - store.origin[region]!, value, width);
+    if (!(answer === undefined || answer >= 0)) {
+      return this.writeOutward(store, region, RING0, address, value, width, answer);
+    }
+    this.accounting.count(store, region, RING0, true);
+    return 0;
   }
 
   /** A write that the range's access mode drops: nobody's. */
@@ -223,6 +271,7 @@ export class Dispatcher implements DeviceAccess {
 
   clearJournal(): void {
     this.journal.clear();
+    this.caughtUp();
     if (this.wait.active && (!this.wait.forCommit || this.wait.failed)) this.endWait();
   }
 
@@ -234,7 +283,15 @@ export class Dispatcher implements DeviceAccess {
       this.tag = tag;
       journal.clear();
     }
-    return journal.cursor === journal.count;
+    if (journal.cursor !== journal.count) return false;
+    this.caughtUp();
+    return true;
+  }
+
+  private caughtUp(): void {
+    if (!this.replaying) return;
+    this.replaying = false;
+    this.refresh();
   }
 
   private record(kind: number, address: number, value: number): void {
@@ -250,6 +307,7 @@ export class Dispatcher implements DeviceAccess {
       if (!settle(finish)) return;
       // What has just been recorded is answered when the restart gets there.
       this.journal.restart();
+      this.replaying = true;
       this.endWait();
     };
   }

@@ -13,6 +13,7 @@ export {
 } from "./errors.ts";
 export { type MmioModes, MmioSpace, type MmioSpaceOptions } from "./mmio-space.ts";
 export { PortSpace } from "./port-space.ts";
+export { RawDispatch } from "./raw-dispatch.ts";
 export { type IoStatistics, type RangeStatistics, statistics, type UnclaimedStatistics } from "./statistics.ts";
 export * from "./types.ts";
 export { createIoClient, VcpuIo } from "./vcpu-io.ts";

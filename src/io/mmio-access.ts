@@ -9,6 +9,9 @@ import type { RegionStore } from "./region-store.ts";
 export interface DeviceAccess {
   deviceRead(store: RegionStore, region: number, address: number, width: number): number;
   deviceWrite(store: RegionStore, region: number, address: number, value: number, width: number): number;
+  /** As the above, when emitted code has asked the raw handler already. */
+  deviceReadOutward(store: RegionStore, region: number, address: number, width: number): number;
+  deviceWriteOutward(store: RegionStore, region: number, address: number, value: number, width: number): number;
   dropWrite(store: RegionStore, region: number, address: number, width: number): void;
 }
 
@@ -25,25 +28,32 @@ export class MmioAccess {
 
   read(address: number, width: number, buffer: Uint8Array): number {
     const region = this.mmio.find(address);
-    if (width === 4 && (address & 3) === 0 && address + 4 <= this.store.end[region]!) {
-      const value = this.device.deviceRead(this.store, region, address, 4);
-      if (value < 0) return value;
-      buffer[0] = value;
-      buffer[1] = value >>> 8;
-      buffer[2] = value >>> 16;
-      buffer[3] = value >>> 24;
-      return 0;
-    }
-    return this.readParts(address, width, buffer);
+    if (!this.isDword(region, address, width)) return this.readParts(address, width, buffer);
+    return storeDword(buffer, this.device.deviceRead(this.store, region, address, 4));
   }
 
   write(address: number, width: number, buffer: Uint8Array): number {
     const region = this.mmio.find(address);
-    if (width === 4 && (address & 3) === 0 && address + 4 <= this.store.end[region]!) {
-      const value = (buffer[0]! | (buffer[1]! << 8) | (buffer[2]! << 16) | (buffer[3]! << 24)) >>> 0;
-      return this.device.deviceWrite(this.store, region, address, value, 4);
-    }
-    return this.writeParts(address, width, buffer);
+    if (!this.isDword(region, address, width)) return this.writeParts(address, width, buffer);
+    return this.device.deviceWrite(this.store, region, address, littleEndian(buffer, 0, 4), 4);
+  }
+
+  /** As `read` and `write`, when emitted code has asked the raw handler already. */
+  readOutward(address: number, width: number, buffer: Uint8Array): number {
+    const region = this.mmio.find(address);
+    if (!this.isDword(region, address, width)) return this.readParts(address, width, buffer);
+    return storeDword(buffer, this.device.deviceReadOutward(this.store, region, address, 4));
+  }
+
+  writeOutward(address: number, width: number, buffer: Uint8Array): number {
+    const region = this.mmio.find(address);
+    if (!this.isDword(region, address, width)) return this.writeParts(address, width, buffer);
+    return this.device.deviceWriteOutward(this.store, region, address, littleEndian(buffer, 0, 4), 4);
+  }
+
+  /** What every mode hands to the device as it is. */
+  private isDword(region: number, address: number, width: number): boolean {
+    return width === 4 && (address & 3) === 0 && address + 4 <= this.store.end[region]!;
   }
 
   private readParts(address: number, width: number, buffer: Uint8Array): number {
@@ -176,6 +186,16 @@ function partOf(address: number, left: number, first: boolean): number {
   if (first && (left === 1 || left === 2 || left === 4)) return left;
   if (left >= 4 && (address & 3) === 0) return 4;
   return left >= 2 && (address & 1) === 0 ? 2 : 1;
+}
+
+/** A read's value into the buffer; a status stays. */
+function storeDword(buffer: Uint8Array, value: number): number {
+  if (value < 0) return value;
+  buffer[0] = value;
+  buffer[1] = value >>> 8;
+  buffer[2] = value >>> 16;
+  buffer[3] = value >>> 24;
+  return 0;
 }
 
 function littleEndian(buffer: Uint8Array, at: number, width: number): number {

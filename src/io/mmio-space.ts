@@ -1,6 +1,7 @@
 import { PAGE_SIZE } from "../memory/layout.ts";
 import { UnclaimedCounts } from "./counters.ts";
 import { PageIndex } from "./page-index.ts";
+import type { RawDispatch } from "./raw-dispatch.ts";
 import { RegionStore } from "./region-store.ts";
 import type { MmioReadMode, MmioWriteMode, Range, RangeHandlers, Region } from "./types.ts";
 
@@ -31,6 +32,8 @@ export interface MmioModes {
 export interface MmioSpaceOptions {
   /** RAM and ROM win over MMIO, so a range in front of them is refused. */
   readonly memory?: { overlaps(base: number, length: number): boolean };
+  /** The way of emitted code to the raw handlers. */
+  readonly raw?: RawDispatch;
 }
 
 /**
@@ -47,13 +50,19 @@ export interface MmioSpaceOptions {
  */
 export class MmioSpace {
   readonly store: RegionStore;
+  readonly raw: RawDispatch | undefined;
   private readonly index: PageIndex;
 
   constructor(options: MmioSpaceOptions = {}) {
-    const { memory } = options;
+    const { memory, raw } = options;
+    this.raw = raw;
     const taken = (base: number, length: number) => (memory?.overlaps(base, length) ? "guest memory" : undefined);
-    const paint = (start: number, end: number, number: number) => this.index.paint(start, end, number);
-    this.store = new RegionStore("mmio", ADDRESS_LIMIT, paint, new UnclaimedCounts(PAGE_SIZE, UNCLAIMED_PAGES), taken);
+    const paint = (start: number, end: number, number: number) => {
+      this.index.paint(start, end, number);
+      this.paintSlots(start, end, number);
+    };
+    const unclaimed = new UnclaimedCounts(PAGE_SIZE, UNCLAIMED_PAGES);
+    this.store = new RegionStore("mmio", ADDRESS_LIMIT, paint, unclaimed, raw, taken);
     this.index = new PageIndex(this.store);
   }
 
@@ -75,6 +84,19 @@ export class MmioSpace {
   /** Number of the region that answers an address, 0 for nobody. Constant time. */
   find(address: number): number {
     return this.index.find(address);
+  }
+
+  /** Emitted code knows pages with one region; the first and the last page may have others. */
+  private paintSlots(start: number, end: number, number: number): void {
+    const { raw, store } = this;
+    if (raw === undefined) return;
+    const first = Math.floor(start / PAGE_SIZE);
+    const last = Math.floor((end - 1) / PAGE_SIZE);
+    raw.slots.paintPages(first, last, store.slot[number]!);
+    for (const page of [first, last]) {
+      const only = this.index.onlyRegionOf(page);
+      raw.slots.paintPages(page, page, only === undefined ? 0 : store.slot[only]!);
+    }
   }
 
   ownerOf(address: number): string | undefined {

@@ -30,6 +30,12 @@ export class PageIndex {
     return address >= store.start[entry]! && address < store.end[entry]! ? entry : 0;
   }
 
+  /** The region that has part of a page when no other has, 0 when none has any, `undefined` when several have. */
+  onlyRegionOf(page: number): number | undefined {
+    const entry = this.entry(page);
+    return entry < 0 ? undefined : entry;
+  }
+
   /** Region `number` (or 0: nobody) is now all there is in `[start, end)`; the store's order already says so. */
   paint(start: number, end: number, number: number): void {
     const first = Math.floor(start / PAGE_SIZE);

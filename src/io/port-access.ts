@@ -31,6 +31,22 @@ export class PortAccess {
     return this.device.deviceWrite(this.store, region, address, data, width);
   }
 
+  /** As `read` and `write`, when emitted code has asked the raw handler already. */
+  readOutward(port: number, width: number): number {
+    const address = port & 0xffff;
+    const region = this.table[address]!;
+    if (address + width > this.store.end[region]!) return this.readSplit(address, width);
+    return this.device.deviceReadOutward(this.store, region, address, width);
+  }
+
+  writeOutward(port: number, value: number, width: number): number {
+    const address = port & 0xffff;
+    const region = this.table[address]!;
+    const data = (value & maskOf(width)) >>> 0;
+    if (address + width > this.store.end[region]!) return this.writeSplit(address, data, width);
+    return this.device.deviceWriteOutward(this.store, region, address, data, width);
+  }
+
   /**
    * Units that the region's string callback took, or all of them where nobody is: a read gives ones, a write is dropped.
    * 0 where there is no callback, and while a restarted operation is answered unit by unit. The engine completes what

@@ -1,4 +1,6 @@
+import { IO_SLOT_UNCLAIMED } from "../memory/layout.ts";
 import { UnclaimedCounts } from "./counters.ts";
+import type { RawDispatch } from "./raw-dispatch.ts";
 import { RegionStore } from "./region-store.ts";
 import type { Range, RangeHandlers, Region } from "./types.ts";
 
@@ -24,9 +26,16 @@ export class PortSpace {
   /** Region number of each port; 0 where nobody answers. */
   readonly table = new Int32Array(PORT_COUNT);
 
-  constructor() {
-    const paint = (start: number, end: number, number: number) => this.table.fill(number, start, end);
-    this.store = new RegionStore("port", PORT_COUNT, paint, new UnclaimedCounts(1, PORT_COUNT));
+  /** The way of emitted code to the raw handlers, when there is one. */
+  readonly raw: RawDispatch | undefined;
+
+  constructor(raw?: RawDispatch) {
+    this.raw = raw;
+    const paint = (start: number, end: number, number: number) => {
+      this.table.fill(number, start, end);
+      raw?.slots.paintPorts(start, end, number === 0 ? IO_SLOT_UNCLAIMED : this.store.slot[number]!);
+    };
+    this.store = new RegionStore("port", PORT_COUNT, paint, new UnclaimedCounts(1, PORT_COUNT), raw);
   }
 
   /**

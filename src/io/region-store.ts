@@ -15,6 +15,7 @@ import {
   type Space,
 } from "./errors.ts";
 import { KIND } from "./journal.ts";
+import type { RawDispatch, RawFunction } from "./raw-dispatch.ts";
 import {
   DEFER,
   type Range,
@@ -67,7 +68,12 @@ export class RegionStore {
   innerWriteContext = new Int8Array(64);
   innerReadCounter = new Int32Array(64);
   innerWriteCounter = new Int32Array(64);
+  /** Where emitted code finds the piece, 0 when it does not. */
+  slot = new Uint16Array(64);
 
+  /** The raw handlers that emitted code can reach. */
+  readonly emittedRead: (RawFunction | undefined)[] = [undefined];
+  readonly emittedWrite: (RawFunction | undefined)[] = [undefined];
   readonly ring0Read: (Ring0Read | undefined)[] = [undefined];
   readonly ring0Write: (Ring0Write | undefined)[] = [undefined];
   readonly ring3Read: (Ring3Read | undefined)[] = [undefined];
@@ -86,15 +92,27 @@ export class RegionStore {
   private readonly ring3Listeners: (() => void)[] = [];
   private readonly limit: number;
   private readonly paint: Paint;
+  private readonly raw: RawDispatch | undefined;
   private readonly taken: Taken | undefined;
 
-  /** `limit` is the first address beyond the space; `taken` knows what lies there that is no region. */
-  constructor(space: Space, limit: number, paint: Paint, unclaimed: UnclaimedCounts, taken?: Taken) {
+  /**
+   * `limit` is the first address beyond the space; `raw` the way of emitted code to it; `taken` knows what lies there
+   * that is no region.
+   */
+  constructor(
+    space: Space,
+    limit: number,
+    paint: Paint,
+    unclaimed: UnclaimedCounts,
+    raw: RawDispatch | undefined,
+    taken?: Taken,
+  ) {
     this.space = space;
     this.kind = space === "mmio" ? KIND.mmio : 0;
     this.limit = limit;
     this.paint = paint;
     this.unclaimed = unclaimed;
+    this.raw = raw;
     this.taken = taken;
     this.innerReadContext[0] = NOBODY;
     this.innerWriteContext[0] = NOBODY;
@@ -205,14 +223,21 @@ export class RegionStore {
 
   /** Puts a piece at its `start` to `end`. */
   map(piece: number): void {
-    this.order.splice(this.firstEndingAfter(this.start[piece]!), 0, piece);
-    this.paint(this.start[piece]!, this.end[piece]!, piece);
+    const start = this.start[piece]!;
+    const end = this.end[piece]!;
+    this.order.splice(this.firstEndingAfter(start), 0, piece);
+    if (this.slot[piece] !== 0) {
+      const { handlers, readMode, writeMode } = this.regions[piece]!;
+      this.raw?.place(this.slot[piece]!, handlers, start, end, this.origin[piece]!, readMode !== 0, writeMode !== 0);
+    }
+    this.paint(start, end, piece);
   }
 
   /** Takes a piece off the space; its counters stay. */
   unmap(piece: number): void {
     this.order.splice(this.order.indexOf(piece), 1);
     this.paint(this.start[piece]!, this.end[piece]!, 0);
+    if (this.slot[piece] !== 0) this.raw?.slots.invalidate(this.slot[piece]!);
   }
 
   /** An unmapped piece's end: nobody calls its handlers again. */
@@ -223,6 +248,20 @@ export class RegionStore {
     this.innerWrite[piece] = unused;
     this.ring0Read[piece] = this.ring3Read[piece] = this.readString[piece] = undefined;
     this.ring0Write[piece] = this.ring3Write[piece] = this.writeString[piece] = undefined;
+    this.emittedRead[piece] = this.emittedWrite[piece] = undefined;
+    const slot = this.slot[piece]!;
+    if (slot === 0) return;
+    const counters = piece * COUNTER.perRegion + RAW * COUNTER.perContext;
+    this.counters[counters + COUNTER.reads] += this.emittedAccesses(piece, false);
+    this.counters[counters + COUNTER.writes] += this.emittedAccesses(piece, true);
+    this.slot[piece] = 0;
+    this.raw?.slots.release(slot);
+  }
+
+  /** Accesses of a live piece that emitted code has made: they are not in `counters`. */
+  emittedAccesses(piece: number, write: boolean): number {
+    const slot = this.slot[piece]!;
+    return slot === 0 ? 0 : (this.raw?.slots.count(slot, write) ?? 0);
   }
 
   private conflict(region: StoredRegion, range: Range, existing: Range & { owner: string }) {
@@ -258,6 +297,10 @@ export class RegionStore {
     const has = (handlers: { read?: unknown; write?: unknown } | undefined, bit: number) =>
       handlers?.read || handlers?.write ? bit : 0;
     this.contexts[piece] = has(raw, 1) | has(ring0, 2) | has(ring3, 4);
+    this.slot[piece] = this.raw?.allocate(region.handlers) ?? 0;
+    const isEmitted = this.slot[piece] !== 0;
+    this.emittedRead[piece] = isEmitted ? this.raw?.functionOf(raw?.read) : undefined;
+    this.emittedWrite[piece] = isEmitted ? this.raw?.functionOf(raw?.write) : undefined;
     return piece;
   }
 
@@ -288,7 +331,7 @@ export class RegionStore {
 
   private grow(): void {
     const size = this.start.length * 2;
-    const double = <T extends Float64Array | Int32Array | Int8Array | Uint8Array>(old: T, per = 1): T => {
+    const double = <T extends Float64Array | Int32Array | Uint16Array | Int8Array | Uint8Array>(old: T, per = 1): T => {
       const more = new (old.constructor as new (length: number) => T)(size * per);
       more.set(old);
       return more;
@@ -304,6 +347,7 @@ export class RegionStore {
     this.innerWriteContext = double(this.innerWriteContext);
     this.innerReadCounter = double(this.innerReadCounter);
     this.innerWriteCounter = double(this.innerWriteCounter);
+    this.slot = double(this.slot);
   }
 }
 

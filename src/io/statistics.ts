@@ -1,5 +1,5 @@
 /** What the counters of both spaces say, as rows: the table at the end of `portico run --profile`. */
-import { COUNTER, NOBODY } from "./counters.ts";
+import { COUNTER, NOBODY, RAW, type UnclaimedRow } from "./counters.ts";
 import type { Space } from "./errors.ts";
 import type { MmioSpace } from "./mmio-space.ts";
 import type { PortSpace } from "./port-space.ts";
@@ -42,10 +42,10 @@ export interface IoStatistics {
 export function statistics(ports: PortSpace, mmio: MmioSpace): IoStatistics {
   const ranges: RangeStatistics[] = [];
   const unclaimed: UnclaimedStatistics[] = [];
-  for (const store of [ports.store, mmio.store]) {
-    addRanges(store, ranges, unclaimed);
-    addUnclaimed(store, unclaimed);
-  }
+  addRanges(ports.store, ranges, unclaimed);
+  addUnclaimed(ports.store, ports.raw?.slots.unclaimedPorts(), unclaimed);
+  addRanges(mmio.store, ranges, unclaimed);
+  addUnclaimed(mmio.store, [], unclaimed);
   return { ranges, unclaimed };
 }
 
@@ -60,8 +60,9 @@ function addRanges(store: RegionStore, ranges: RangeStatistics[], unclaimed: Unc
     const live = region.pieces.includes(number);
     CONTEXTS.forEach((context, index) => {
       const at = first + index * COUNTER.perContext;
-      const reads = counters[at + COUNTER.reads]!;
-      const writes = counters[at + COUNTER.writes]!;
+      const emitted = (write: boolean) => (index === RAW ? store.emittedAccesses(number, write) : 0);
+      const reads = counters[at + COUNTER.reads]! + emitted(false);
+      const writes = counters[at + COUNTER.writes]! + emitted(true);
       const deferrals = counters[at + COUNTER.deferrals]!;
       const hasHandler = live && (store.contexts[number]! & (1 << index)) !== 0;
       if (!hasHandler && reads + writes + deferrals === 0) return;
@@ -73,9 +74,13 @@ function addRanges(store: RegionStore, ranges: RangeStatistics[], unclaimed: Unc
   }
 }
 
-function addUnclaimed(store: RegionStore, unclaimed: UnclaimedStatistics[]): void {
+function addUnclaimed(
+  store: RegionStore,
+  emitted: readonly UnclaimedRow[] | undefined,
+  unclaimed: UnclaimedStatistics[],
+): void {
   const { space } = store;
-  for (const row of store.unclaimed.rows()) unclaimed.push({ space, owner: undefined, ...row });
+  for (const row of store.unclaimed.rows(emitted)) unclaimed.push({ space, owner: undefined, ...row });
   const { reads, writes } = store.unclaimed.elsewhere;
   // Beyond the places that are told apart: no address to name.
   if (reads + writes > 0) unclaimed.push({ space, owner: undefined, base: -1, length: 0, reads, writes });

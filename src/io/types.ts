@@ -3,6 +3,8 @@
  * Numbers in, number out: a value of up to 32 bits is a non-negative JavaScript number; negative results are a `Status`.
  */
 
+import type { Expr, FunctionBuilder } from "../emit/index.ts";
+
 /** Bytes of one access. Ports never see 8. */
 export type Width = 1 | 2 | 4 | 8;
 
@@ -37,6 +39,80 @@ export type Ring3Write = (offset: number, value: number, width: number) => void 
  */
 export type RawRead = (offset: number, width: number) => number;
 export type RawWrite = (offset: number, value: number, width: number) => number;
+
+/** Widths that a raw handler is built for. */
+export const RAW_WIDTHS = [1, 2, 4] as const;
+export type RawWidth = (typeof RAW_WIDTHS)[number];
+
+/** Where a raw handler is being built: a function of its own, or the middle of compiled guest code. */
+export interface RawSite {
+  readonly b: FunctionBuilder;
+  readonly width: RawWidth;
+  /** i32, from the start of the range. */
+  readonly offset: Expr;
+  /** i32, of a write; bits beyond the width are zero. */
+  readonly value?: Expr;
+  /** Leaves the handler for the next context outward; emitted where it is called. */
+  decline(): void;
+  /** ns of virtual time (i64), when the site knows better than the clock block. */
+  now?(): Expr;
+}
+
+/** Builds a raw handler into a site: the value of a read (i32, bits beyond the width zero), `undefined` of a write. */
+export type RawBuild = (site: RawSite) => Expr | undefined;
+
+/** What a compiler gives for an access that it builds in place. */
+export type InlineSite = Pick<RawSite, "b" | "value" | "decline" | "now">;
+
+/**
+ * How compiled code answers one access in place, without a call:
+ *
+ * ```ts
+ * const access = raw.inlinePort(0x3fd, 1, false);
+ * if (access !== undefined) {
+ *   b.if(b.ne(b.load("i32", 4, b.i32(0), access.guard), access.expected), () => ordinaryPath());
+ *   const value = access.build({ b, decline: () => ordinaryPath() });
+ *   b.store(8, b.i32(0), b.add(b.load("i64", 8, b.i32(0), access.counter), 1), access.counter);
+ * }
+ * ```
+ *
+ * The budget in the clock block must be up to date, unless the site has a `now` of its own. For ports, the CPU's own
+ * checks (privilege, I/O breakpoints) come first. The access is in no journal: an instruction that makes more than one
+ * memory access does not use this.
+ */
+export interface InlineAccess {
+  /** Host address of an i32 that differs from `expected` once what was built must not run any more. */
+  readonly guard: number;
+  readonly expected: number;
+  /** Host address of an i64 that counts the accesses answered in place. */
+  readonly counter: number;
+  /** Emits the handler. See `RawBuild` for the result. `decline` is emitted where the access is one for the ordinary path. */
+  build(site: InlineSite): Expr | undefined;
+}
+
+/** WebAssembly functions by which emitted code reaches raw handlers it does not know. `width` is 1, 2 or 4. */
+export interface RawFunctions {
+  /** The value (i64), or -1: not answered, nothing has happened. The address of an MMIO access lies below 4 GiB. */
+  readonly portRead: (port: number, width: number) => bigint;
+  readonly mmioRead: (address: number, width: number) => bigint;
+  /** 0, or -1: not answered, nothing has happened. Bits of `value` (i32) beyond the width are ignored. */
+  readonly portWrite: (port: number, width: number, value: number) => number;
+  readonly mmioWrite: (address: number, width: number, value: number) => number;
+}
+
+/** The innermost context, as a CPU sees it. */
+export interface RawAccess {
+  readonly functions: RawFunctions;
+  /** What emitted code asks when `functions` have not answered: past raw handlers, which have declined then. */
+  readonly outward: Pick<IoClient, "portRead" | "portWrite" | "mmioRead" | "mmioWrite">;
+  /**
+   * `undefined` when the access cannot be answered in place: its innermost handler is not raw, it lies in more than one
+   * range, or somebody observes every access. Ports that nobody claims are answered, too.
+   */
+  inlinePort(port: number, width: RawWidth, write: boolean): InlineAccess | undefined;
+  /** The same by guest-physical address (below 4 GiB, A20 applied, known not to be RAM or ROM). */
+  inlineMmio(address: number, width: RawWidth, write: boolean): InlineAccess | undefined;
+}
 
 /**
  * String transfers (INS/OUTS). The callback consumes as many units of `width` bytes as it likes and returns how many;
@@ -102,6 +178,8 @@ export interface IoClient {
   mmioWrite(address: number, width: number, buffer: Uint8Array): number;
   /** The promise behind the last `WAIT`. */
   readonly waiting: Promise<void> | undefined;
+  /** The way to raw handlers that leads past this client; what it answers needs nothing of the above. */
+  readonly raw?: RawAccess | undefined;
   /** A fault was delivered (or the operation was otherwise given up): forget its completed accesses. */
   clearJournal(): void;
 }

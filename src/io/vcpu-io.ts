@@ -16,7 +16,8 @@ import { MmioAccess } from "./mmio-access.ts";
 import type { MmioSpace } from "./mmio-space.ts";
 import { PortAccess } from "./port-access.ts";
 import type { PortSpace } from "./port-space.ts";
-import type { IoClient } from "./types.ts";
+import { RawSpaces } from "./raw-access.ts";
+import type { IoClient, RawAccess } from "./types.ts";
 
 /** The dispatcher of one vCPU. Throws `DeviceError` `BAD_HANDLER_RESULT` when a synchronous handler breaks its contract. */
 export function createIoClient(ports: PortSpace, mmio: MmioSpace, source: InstructionSource): VcpuIo {
@@ -24,14 +25,22 @@ export function createIoClient(ports: PortSpace, mmio: MmioSpace, source: Instru
 }
 
 export class VcpuIo implements IoClient {
+  readonly raw: RawAccess | undefined = undefined;
   private readonly dispatcher: Dispatcher;
   private readonly ports: PortAccess;
   private readonly mmio: MmioAccess;
 
   constructor(ports: PortSpace, mmio: MmioSpace, source: InstructionSource) {
-    this.dispatcher = new Dispatcher(source, [ports.store, mmio.store]);
+    this.dispatcher = new Dispatcher(source, [ports.store, mmio.store], ports.raw);
     this.ports = new PortAccess(ports, this.dispatcher);
     this.mmio = new MmioAccess(mmio, this.dispatcher);
+    if (ports.raw === undefined) return;
+    this.raw = new RawSpaces(ports.raw, ports, mmio, {
+      portRead: (port, width) => this.ports.readOutward(port, width),
+      portWrite: (port, value, width) => this.ports.writeOutward(port, value, width),
+      mmioRead: (address, width, buffer) => this.mmio.readOutward(address, width, buffer),
+      mmioWrite: (address, width, buffer) => this.mmio.writeOutward(address, width, buffer),
+    });
   }
 
   portRead(port: number, width: number): number {

@@ -8,7 +8,15 @@ import { TimerQueue } from "../device/timer-queue.ts";
 import type { Board, DeviceClass } from "../device/types.ts";
 import type { ShadowSegment } from "../devices/pci-host.ts";
 import { PorticoError } from "../errors.ts";
-import { createIoClient, type IoStatistics, MmioSpace, PortSpace, statistics, type VcpuIo } from "../io/index.ts";
+import {
+  createIoClient,
+  type IoStatistics,
+  MmioSpace,
+  PortSpace,
+  RawDispatch,
+  statistics,
+  type VcpuIo,
+} from "../io/index.ts";
 import { GuestMemory } from "../memory/guest-memory.ts";
 import { RAM_MAX } from "../memory/layout.ts";
 import type { SavedMap } from "../memory/snapshot.ts";
@@ -69,7 +77,7 @@ const FIXED_EPOCH_NS = 1_735_689_600_000_000_000n;
 /** A PC: memory, I/O, one vCPU, devices, and the loop that runs them. Two machines never meet. */
 export class Machine {
   readonly memory: GuestMemory;
-  readonly ports = new PortSpace();
+  readonly ports: PortSpace;
   readonly mmio: MmioSpace;
   readonly devices: DeviceSet;
   readonly pci: PciBus;
@@ -122,7 +130,9 @@ export class Machine {
     }
     const memory = new GuestMemory({ ramBytes: memoryMiB * MIB });
     this.memory = memory;
-    this.mmio = new MmioSpace({ memory });
+    const raw = new RawDispatch(memory.memory);
+    this.ports = new PortSpace(raw);
+    this.mmio = new MmioSpace({ memory, raw });
     this.clock = new MachineClock(memory.memory, clock);
     this.pci = new PciBus((slot, pin) => {
       const line = PCI_INTERRUPTS.line(slot, pin - 1);
@@ -136,6 +146,7 @@ export class Machine {
     this.devices = new DeviceSet({
       memory: memory.memory,
       registers: new RegisterFile(memory.memory),
+      raw,
       ports: this.ports,
       mmio: this.mmio,
       lines: this.lines,

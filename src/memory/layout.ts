@@ -1,6 +1,6 @@
 /**
- * Layout of the machine's one WebAssembly memory ("host offsets"): tables, clock, device registers, vCPU blocks,
- * page flags, TLBs, then guest RAM and ROM. Everything but the fixed low part is placed by `planLayout`.
+ * Layout of the machine's one WebAssembly memory ("host offsets"): tables, clock, device registers, vCPU blocks, I/O
+ * tables, page flags, TLBs, then guest RAM and ROM. Everything but the fixed low part is placed by `planLayout`.
  */
 
 /** Static data of the soft-float module. */
@@ -23,8 +23,53 @@ export const HOT_ENTRIES = 8192;
 export const JUMP_CACHE_BASE = HOT_BASE + HOT_ENTRIES * 8;
 export const JUMP_CACHE_ENTRIES = 4096;
 export const JUMP_CACHE_ENTRY_SIZE = 32;
+/** What emitted code sees of the port and MMIO spaces; see `IO`. */
+export const IO_BASE = JUMP_CACHE_BASE + JUMP_CACHE_ENTRIES * JUMP_CACHE_ENTRY_SIZE;
+/** Ranges with raw handlers that emitted code can reach; further ones are answered through TypeScript. */
+export const IO_SLOTS = 0x4000;
+
+/**
+ * Tables from a port or a page to the *slot* of the range that answers it: 0 when only TypeScript knows. The host
+ * commits what has been written.
+ */
+export const IO = {
+  /** i32: not 0 while every port access, or every MMIO access, must go through TypeScript. */
+  portsClosed: IO_BASE + 0,
+  mmioClosed: IO_BASE + 4,
+  /** `IO_SLOT`s. Slot 1 stands for ports that nobody claims. */
+  slots: IO_BASE + 0x1000,
+  /** u16 for each port, and three zeros behind them. */
+  ports: IO_BASE + 0x11_0000,
+  /** Two u64 for each port: reads and writes that nobody answered. */
+  unclaimed: IO_BASE + 0x14_0000,
+  /** u16 for each page of the first 4 GiB of guest-physical addresses. */
+  pages: IO_BASE + 0x24_0000,
+  end: IO_BASE + 0x44_0000,
+} as const;
+export const IO_SLOT_UNCLAIMED = 1;
+
+/** One range with raw handlers. */
+export const IO_SLOT = {
+  size: 64,
+  /** i32: changes whenever code that was built for the range must not be used any more. */
+  generation: 0,
+  /** First port or guest-physical address, how many, and where offsets count from. */
+  start: 4,
+  length: 8,
+  origin: 12,
+  /** Numbers in the function table for widths 1, 2 and 4. */
+  read: 16,
+  write: 28,
+  /** Bits that an address must not have: ranges that see whole dwords only. */
+  readMisaligned: 40,
+  writeMisaligned: 44,
+  /** i64: accesses that emitted code has made. */
+  reads: 48,
+  writes: 56,
+} as const;
+
 /** First byte that `planLayout` hands out. */
-export const DYNAMIC_BASE = JUMP_CACHE_BASE + JUMP_CACHE_ENTRIES * JUMP_CACHE_ENTRY_SIZE;
+export const DYNAMIC_BASE = IO.end;
 
 /**
  * Fields of the clock block. Virtual time in ns is

@@ -11,10 +11,11 @@ import { type Form, formWidth, immediateBytes, type MandatoryPrefix } from "../i
 import { SYSTEM_OPERATIONS } from "../isa/system-operations.ts";
 import { CPU, PX, STOP } from "../state.ts";
 import { bulkFunction } from "./bulk.ts";
+import { shortWays } from "./device-access.ts";
 import { defineGates } from "./gates.ts";
 import { defineHelpers } from "./helpers.ts";
 import { inlineOpcodes } from "./hot-opcodes.ts";
-import { declareImports, RESULT } from "./imports.ts";
+import { declareDeviceImports, declareImports, RESULT } from "./imports.ts";
 import { type Ends, functionEnds, InterpreterBuilder, type InterpreterModule } from "./interpreter-builder.ts";
 import { ATTRIBUTES, type Attribute, emitOpcode, emitSwitch } from "./leaf.ts";
 import { defineQuickOperations } from "./quick-operations.ts";
@@ -32,15 +33,17 @@ const MODE_TABLE = 768 + 3 * 3072;
 const LENGTH_CHECK = 5;
 
 /**
- * The interpreter: exports `run64(cpu)` and `runLegacy(cpu)`, which return a STOP reason, and the page walks that compiled
- * code shares with it (see `Walks`), and `deliver` for what comes between instructions (see `Gates`).
+ * The interpreter: exports `run64(cpu)` and `runLegacy(cpu)`, which return a STOP reason, and what compiled code shares
+ * with it: the page walks (see `Walks`) and ways to devices (see `shortWays`); and `deliver` for what comes between
+ * instructions (see `Gates`).
  */
 export function generateInterpreter(
   forms: readonly Form[],
   softfloat: Readonly<Record<string, FunctionType>>,
 ): Uint8Array<ArrayBuffer> {
   const module = new ModuleBuilder();
-  const { cpu: imports, helpers: softfloatRefs } = declareImports(module, softfloat);
+  const { cpu: slowPaths, helpers: softfloatRefs } = declareImports(module, softfloat);
+  const imports = shortWays(module, slowPaths, declareDeviceImports(module));
   const parts: InterpreterModule = {
     module,
     imports,
@@ -64,6 +67,7 @@ export function generateInterpreter(
   module.export("walkWrite", walks.write);
   module.export("deliver", gates.deliver);
   module.export("operate", operateFunction(parts));
+  for (const name of ["portIn", "portOut", "slowRead", "slowWrite"] as const) module.export(name, imports[name]);
   module.table(table);
   return module.build();
 }

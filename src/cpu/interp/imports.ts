@@ -30,6 +30,24 @@ export const CPU_IMPORTS = {
 
 export type CpuImports = Record<keyof typeof CPU_IMPORTS, FunctionRef>;
 
+/** What stands behind the ways to devices in `device-access.ts`. */
+export const DEVICE_IMPORTS = {
+  /** The innermost context, see `RawFunctions`. (port, bytes) → value, or -1: not answered. */
+  rawPortRead: { params: ["i32", "i32"], results: ["i64"] },
+  rawMmioRead: { params: ["i32", "i32"], results: ["i64"] },
+  /** (port, bytes, value) → 0, or -1: not answered. */
+  rawPortWrite: i(3),
+  rawMmioWrite: i(3),
+  /** As `portIn` and `portOut`, where no privilege and no breakpoint is to be checked. */
+  openPortIn: i(2),
+  openPortOut: i(3),
+  /** (guest-physical address, bytes) → what `slowRead` and `slowWrite` return. */
+  deviceRead: i(2),
+  deviceWrite: i(2),
+} as const satisfies Record<string, FunctionType>;
+
+export type DeviceImports = Record<keyof typeof DEVICE_IMPORTS, FunctionRef>;
+
 /** What an instruction function returns: an address to continue at, or one of these. */
 export const RESULT = {
   /** Abandoned; `CPU.stop` says why. */
@@ -39,6 +57,12 @@ export const RESULT = {
   /** Retired; leave the run loop. */
   leave: 2,
 } as const;
+
+export function declareDeviceImports(module: ModuleBuilder): DeviceImports {
+  return Object.fromEntries(
+    Object.entries(DEVICE_IMPORTS).map(([name, type]) => [name, module.importFunction("env", name, type)]),
+  ) as DeviceImports;
+}
 
 /** `softfloat`: the functions of the soft-float module by name. */
 export function declareImports(

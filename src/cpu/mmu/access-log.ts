@@ -3,14 +3,30 @@
  * answered from here, in order, and reach no device twice. Reads of plain memory are not in it: they give the same again.
  */
 export class AccessLog {
-  /** The interpreter runs an instruction again. */
-  replaying = false;
+  /** Called when the interpreter begins or ends to run an instruction again. */
+  private readonly onReplay: (replaying: boolean) => void;
+  private isReplaying = false;
   private place = -1;
   private count = 0;
   private cursor = 0;
   private readonly kinds = new Int32Array(64);
   private readonly linears = new Float64Array(64);
   private readonly values = new Uint8Array(64 * 16);
+
+  constructor(onReplay: (replaying: boolean) => void) {
+    this.onReplay = onReplay;
+  }
+
+  /** The interpreter runs an instruction again. */
+  get replaying(): boolean {
+    return this.isReplaying;
+  }
+
+  private setReplaying(replaying: boolean): void {
+    if (replaying === this.isReplaying) return;
+    this.isReplaying = replaying;
+    this.onReplay(replaying);
+  }
 
   /** `place` tells instructions apart. Full: -1. */
   record(place: number, kind: number, linear: number, value: Uint8Array): void {
@@ -26,7 +42,7 @@ export class AccessLog {
   }
 
   replay(): void {
-    this.replaying = this.count > 0;
+    this.setReplaying(this.count > 0);
     this.cursor = 0;
   }
 
@@ -44,7 +60,7 @@ export class AccessLog {
   }
 
   forget(): void {
-    this.replaying = false;
+    this.setReplaying(false);
     this.count = 0;
     this.cursor = 0;
     this.place = -1;

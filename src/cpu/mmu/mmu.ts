@@ -5,6 +5,7 @@ import { PAGE_ENTRY, PAGE_ENTRY_FLAGS } from "../../memory/page-map.ts";
 import { CPU, CS, FLAG, MODE, SEG, SS, STOP, VECTOR, WALK } from "../state.ts";
 import { ABANDON, type VcpuState } from "../vcpu-state.ts";
 import type { Breakpoints } from "./breakpoints.ts";
+import { MmioTlb } from "./mmio-tlb.ts";
 import { ACCESS, PageWalker, type PagingMode, reservedHigh } from "./page-walk.ts";
 import { Tlb } from "./tlb.ts";
 import { TLB_ENTRY } from "./tlb-layout.ts";
@@ -28,6 +29,7 @@ const EFER_NXE = 1 << 11;
 export class Mmu {
   readonly supervisor: Tlb;
   readonly user: Tlb;
+  private readonly mmio: MmioTlb;
   readonly paging: { -readonly [K in keyof PagingMode]: PagingMode[K] } = {
     paging: false,
     pae: false,
@@ -43,6 +45,7 @@ export class Mmu {
   private readonly cpu: VcpuState;
   private readonly memory: GuestMemory;
   private readonly io: IoClient;
+  private readonly outward: Pick<IoClient, "mmioRead" | "mmioWrite">;
   private readonly breakpoints: Breakpoints;
   private readonly walker: PageWalker;
   private readonly scratch: Uint8Array;
@@ -59,6 +62,7 @@ export class Mmu {
     this.memory = memory;
     this.io = io;
     this.breakpoints = breakpoints;
+    this.outward = io.raw?.outward ?? io;
     this.walker = new PageWalker(memory);
     this.paging.pdpte = new Uint32Array(memory.memory.buffer, cpu.base + CPU.pdpte, 8);
     this.scratch = memory.bytes.subarray(cpu.base + CPU.scratch, cpu.base + CPU.scratch + 64);
@@ -70,6 +74,7 @@ export class Mmu {
     cpu.setU32(CPU.walkRam, ram);
     cpu.setU32(CPU.walkRamBytes, ramBytes);
     cpu.setU32(CPU.walkPageFlags, pageFlags);
+    this.mmio = new MmioTlb(memory.memory, cpu.base);
     memory.listen({ flush: () => this.flushAll(), written: () => {} });
   }
 
@@ -136,7 +141,10 @@ export class Mmu {
     const { cpu, walks } = this;
     if (cpu.cpl === 3) {
       const check = (cpu.u32(CPU.eflags) & FLAG.ac) !== 0 && (cpu.u32(CPU.cr0) & CR0_AM) !== 0;
-      if (check && !this.alignmentCheck) this.user.flush(false);
+      if (check && !this.alignmentCheck) {
+        this.user.flush(false);
+        this.mmio.flush(false);
+      }
       this.alignmentCheck = check;
       cpu.setU32(CPU.tlbBase, this.user.base);
       cpu.setU32(CPU.walkMode, walks === 0 || check ? 0 : walks | WALK.user);
@@ -161,6 +169,7 @@ export class Mmu {
     this.updateWalks();
     this.supervisor.flush(false);
     this.user.flush(false);
+    this.mmio.flush(false);
     this.cpu.setU32(CPU.windowLength, 0);
   }
 
@@ -169,12 +178,14 @@ export class Mmu {
     this.onFlush();
     this.supervisor.flush(this.paging.global);
     this.user.flush(this.paging.global);
+    this.mmio.flush(this.paging.global);
   }
 
   invalidatePage(linear: number): void {
     this.onFlush();
     this.supervisor.invalidate(linear >>> 0);
     this.user.invalidate(linear >>> 0);
+    this.mmio.flush(false);
   }
 
   // --- translation ----------------------------------------------------------------------------------------------
@@ -314,6 +325,10 @@ export class Mmu {
 
   /** Host address of `bytes` readable bytes, or 0. */
   slowRead(linear: number, bytes: number, extra = 0): number {
+    const device = this.knownDevice(linear, bytes, false);
+    if (device >= 0) {
+      return this.readPart(device, 0, 0, bytes) ? this.cpu.base + CPU.scratch : 0;
+    }
     if (!this.admit(linear, bytes, false)) return 0;
     const access = this.accessUser | extra;
     const first = Math.min(bytes, PAGE_SIZE - (linear & OFFSET));
@@ -321,6 +336,7 @@ export class Mmu {
     if (physical < 0) return 0;
     if (first === bytes && this.hostEntry !== 0) return this.hostAt(physical);
     const firstEntry = this.hostEntry;
+    if (first === bytes) this.enterMmio(linear, physical, false);
     let second = 0;
     let secondEntry = 0;
     if (first < bytes) {
@@ -363,6 +379,8 @@ export class Mmu {
 
   /** Writes `bytes` from the scratch slot. 1, or 0. */
   slowWrite(linear: number, bytes: number, extra = 0): number {
+    const device = this.knownDevice(linear, bytes, true);
+    if (device >= 0) return this.writePart(device, 0, 0, bytes) ? 1 : 0;
     if (!this.admit(linear, bytes, true)) return 0;
     const access = this.accessUser | ACCESS.write | extra;
     const first = Math.min(bytes, PAGE_SIZE - (linear & OFFSET));
@@ -370,7 +388,10 @@ export class Mmu {
     if (physical < 0) return 0;
     const firstEntry = this.hostEntry;
     if (this.changesCode(physical, first)) return 0;
-    if (first === bytes) return this.writePart(physical, firstEntry, 0, bytes) ? 1 : 0;
+    if (first === bytes) {
+      if (firstEntry === 0) this.enterMmio(linear, physical, true);
+      return this.writePart(physical, firstEntry, 0, bytes) ? 1 : 0;
+    }
     const second = this.translateForWrite(this.next(linear), access);
     if (second < 0) return 0;
     const secondEntry = this.hostEntry;
@@ -400,6 +421,28 @@ export class Mmu {
       this.enterTlb(linear, physical, entry, access);
     }
     return physical;
+  }
+
+  /** The access that has just been translated leads to no memory: from now on generated code finds the way. */
+  private enterMmio(linear: number, physical: number, write: boolean): void {
+    if (this.alignmentCheck || this.breakpoints.any || physical >= TWO_32) return;
+    this.mmio.fill(linear, physical, write, this.cpu.cpl === 3, this.walker.result.global);
+  }
+
+  /** Guest-physical address of an access to a page that is known to be no memory, or -1. */
+  private knownDevice(linear: number, bytes: number, write: boolean): number {
+    if (this.alignmentCheck || this.breakpoints.any || (linear & OFFSET) + bytes > PAGE_SIZE) return -1;
+    return this.mmio.find(linear, write, this.cpu.cpl === 3);
+  }
+
+  /** As `slowRead` and `slowWrite` for an access that generated code has translated. `physical` is no memory. */
+  deviceRead(physical: number, bytes: number): number {
+    if (this.outward.mmioRead(physical, bytes, this.scratch) === WAIT) return this.wait();
+    return this.cpu.base + CPU.scratch;
+  }
+
+  deviceWrite(physical: number, bytes: number): number {
+    return this.outward.mmioWrite(physical, bytes, this.scratch) === WAIT ? this.wait() : 1;
   }
 
   /** Proves that a write of `bytes` would succeed. 1, or 0. */
@@ -553,7 +596,8 @@ export class Mmu {
     return this.readNumber(linear, 2, system);
   }
 
-  private readNumber(linear: number, bytes: number, system: boolean): number {
+  /** `bytes` is 1, 2 or 4 here, and below. */
+  readNumber(linear: number, bytes: number, system = false): number {
     const host = this.hostForRead(linear, bytes, system);
     const { data } = this.cpu;
     if (bytes === 4) return data.getUint32(host, true);
@@ -571,6 +615,16 @@ export class Mmu {
     else if (bytes === 4) data.setUint32(host, Number(BigInt.asUintN(32, value)), true);
     else for (let i = 0; i < bytes; i++) this.memory.bytes[host + i] = Number((value >> BigInt(i * 8)) & 0xffn);
     if (hit === 0 && this.withPrivilege(system, () => this.slowWrite(linear, bytes)) === 0) throw ABANDON;
+  }
+
+  writeNumber(linear: number, bytes: number, value: number): void {
+    const { data } = this.cpu;
+    const hit = this.tlbFor(false).hit(linear, bytes, TLB_ENTRY.writeTag);
+    const host = hit !== 0 ? hit : this.cpu.base + CPU.scratch;
+    if (bytes === 1) data.setUint8(host, value);
+    else if (bytes === 2) data.setUint16(host, value, true);
+    else data.setUint32(host, value, true);
+    if (hit === 0 && this.slowWrite(linear, bytes) === 0) throw ABANDON;
   }
 
   private tlbFor(system: boolean): Tlb {
@@ -601,6 +655,8 @@ export class Mmu {
     const physical = write ? this.translateForWrite(linear, access) : this.translate(linear, access);
     if (physical < 0) throw ABANDON;
     if (this.hostEntry === 0 || (write && (this.hostEntry & PAGE_ENTRY.writable) === 0)) return 0;
+    // Code that is compiled has to hear of each change.
+    if (write && physical < this.memory.ramBytes && this.memory.pageFlags[physical >>> 12]! & PAGE_FLAG.code) return 0;
     return this.hostAt(physical);
   }
 

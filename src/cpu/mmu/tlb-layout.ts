@@ -1,4 +1,5 @@
 import { TLB_ENTRIES, TLB_ENTRY_SIZE } from "../../memory/layout.ts";
+import { CPU } from "../state.ts";
 
 /**
  * One TLB entry, 32 bytes. A tag is the linear page address (64 bits, low 12 bits clear) when accesses of its kind may go
@@ -43,4 +44,17 @@ export const TLB_HEADER = {
   /** i32 each: numbers of entries. */
   log: HEADER + 256,
   logGlobal: HEADER + 256 + TLB_ENTRIES * 4,
+} as const;
+
+/** In the vCPU block: translations to pages that are no memory, 16 of the supervisor and 16 of the user. */
+export const MMIO_TLB = { base: CPU.mmioTlb, entries: 16, entrySize: 32, size: 2 * 16 * 32 } as const;
+
+export const MMIO_TLB_ENTRY = {
+  /** i64 each: linear page address of accesses that have been translated. */
+  readTag: 0,
+  writeTag: 8,
+  /** i32: guest-physical page below 4 GiB. */
+  physical: 16,
+  /** i32: not 0 for a global translation. */
+  global: 20,
 } as const;

@@ -17,7 +17,6 @@ import { swapGs, syscall, sysenter, sysexit, sysret } from "./fast-calls.ts";
 import { restoreEnvironment, restoreState, saveEnvironment, saveState } from "./fpu-environment.ts";
 import { fxrstor, fxsave } from "./fpu-state.ts";
 import { readMsr, readTimeStamp, writeMsr } from "./msrs.ts";
-import { inString, outString } from "./port-access.ts";
 import {
   loadAccessRights,
   loadFarPointer,
@@ -37,6 +36,7 @@ import {
   pushFlags,
   setInterruptFlag,
 } from "./stack-operations.ts";
+import { inString, outString } from "./string-io.ts";
 
 type Operation = (context: SystemContext, px: number) => number;
 

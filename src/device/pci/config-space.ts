@@ -62,8 +62,12 @@ export class ConfigSpace {
   }
 
   get(offset: number, width: number): number {
+    const { bytes } = this;
+    if (width === 4) {
+      return (bytes[offset] | (bytes[offset + 1] << 8) | (bytes[offset + 2] << 16) | (bytes[offset + 3] << 24)) >>> 0;
+    }
     let value = 0;
-    for (let i = width - 1; i >= 0; i--) value = value * 256 + this.bytes[offset + i];
+    for (let i = width - 1; i >= 0; i--) value = value * 256 + bytes[offset + i];
     return value;
   }
 
