@@ -55,6 +55,7 @@ await generate(
   [
     "src/cpu/isa",
     "src/cpu/interp",
+    "src/cpu/mmu/access-log.ts",
     "src/cpu/mmu/page-walk.ts",
     "src/cpu/mmu/tlb-layout.ts",
     "src/cpu/mmu/walk-code.ts",

@@ -4,7 +4,7 @@ import type { ApicBus, CpuPins, InterruptAcknowledge, IoClient } from "../io/typ
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { CLOCK, PAGE_SIZE } from "../memory/layout.ts";
 import { Decoder, MAX_LENGTH } from "./decode/decoder.ts";
-import { RESULT } from "./interp/imports.ts";
+import { type DEVICE_IMPORTS, RESULT } from "./interp/imports.ts";
 import { softfloatTypes } from "./interp/softfloat-imports.ts";
 import { instructionForms } from "./isa/index.ts";
 import { FPU_STATUS } from "./isa/x87-status.ts";
@@ -139,7 +139,14 @@ export class SoftwareVcpu implements CpuPins {
     this.mmu.usesStackSegment = (linear) => this.usesStack(linear);
     const fetchAt = this.state.base + CPU.fetchScratch;
     this.fetchBuffer = memory.bytes.subarray(fetchAt, fetchAt + MAX_LENGTH);
-    const env = { memory: memory.memory, ...this.imports(), ...deviceImports(this.mmu, this.context) };
+    const logged = this.loggedImports();
+    const devices = {
+      ...deviceImports(this.mmu, this.context),
+      loggedRead: logged.slowRead,
+      loggedWrite: logged.slowWrite,
+      logAccess: logged.logAccess,
+    } satisfies Record<keyof typeof DEVICE_IMPORTS, CallableFunction>;
+    const env = { memory: memory.memory, ...this.imports(), ...devices } as WebAssembly.ModuleImports;
     const soft = new WebAssembly.Instance(softfloat, { env: { memory: memory.memory } });
     const instance = new WebAssembly.Instance(interpreter, { env, softfloat: soft.exports });
     this.run64 = instance.exports.run64 as Run;
@@ -526,8 +533,10 @@ export class SoftwareVcpu implements CpuPins {
     const { memory } = this.memory;
     const interpreter = this.interpreter as WebAssembly.ModuleImports;
     if (this.cold === undefined) {
-      const { portIn, portOut } = this.interpreter;
-      const env = { memory, ...this.imports(), ...this.loggedImports(), portIn, portOut } as WebAssembly.ModuleImports;
+      const { portIn, portOut, compiledRead: slowRead, compiledWrite: slowWrite } = this.interpreter;
+      const { slowModify } = this.loggedImports();
+      const ways = { slowRead, slowWrite, slowModify, portIn, portOut };
+      const env = { memory, ...this.imports(), ...ways } as WebAssembly.ModuleImports;
       coldPaths ??= new WebAssembly.Module(coldModule());
       this.cold = new WebAssembly.Instance(coldPaths, { env, interpreter }).exports;
     }
@@ -536,34 +545,37 @@ export class SoftwareVcpu implements CpuPins {
   }
 
   /** What compiled code calls instead: an instruction that is given to the interpreter does nothing twice. */
-  private loggedImports(): Record<string, CallableFunction> {
+  private loggedImports() {
     const { mmu, state, log } = this;
     const scratchAt = state.base + CPU.scratch;
     const { bytes: host } = this.memory;
-    const scratch = (bytes: number) => host.subarray(scratchAt, scratchAt + bytes);
+    const scratch = host.subarray(scratchAt, scratchAt + 64);
     const linear = (low: number, high: number) => (state.is64 ? high : 0) * TWO_32 + (low >>> 0);
     // The budget goes down with each instruction; the access may cut it.
-    const place = () => (state.data.getInt32(CLOCK.budget, true) & 0xf_ffff) * TWO_32 + state.u32(CPU.startPc);
+    const placeAt = (budget: number) => (budget & 0xf_ffff) * TWO_32 + state.u32(CPU.startPc);
+    const place = () => placeAt(state.data.getInt32(CLOCK.budget, true));
     return {
+      logAccess: (kind: number, low: number, high: number, budget: number) =>
+        log.record(placeAt(budget), kind, linear(low, high), scratch, kind & 0xff),
       slowRead: (_: number, low: number, high: number, bytes: number) => {
         const at = linear(low, high);
         const where = place();
         const result = mmu.slowRead(at, bytes);
-        if (result === scratchAt) log.record(where, LOGGED.read | bytes, at, scratch(bytes));
+        if (result === scratchAt) log.record(where, LOGGED.read | bytes, at, scratch, bytes);
         return result;
       },
       slowWrite: (_: number, low: number, high: number, bytes: number) => {
         const at = linear(low, high);
         const where = place();
         const result = mmu.slowWrite(at, bytes);
-        if (result !== 0) log.record(where, LOGGED.write | bytes, at, scratch(bytes));
+        if (result !== 0) log.record(where, LOGGED.write | bytes, at, scratch, bytes);
         return result;
       },
       slowModify: (_: number, low: number, high: number, bytes: number) => {
         const at = linear(low, high);
         const where = place();
         const result = mmu.slowModify(at, bytes);
-        if (result === scratchAt) log.record(where, LOGGED.modify | bytes, at, scratch(bytes));
+        if (result === scratchAt) log.record(where, LOGGED.modify | bytes, at, scratch, bytes);
         return result;
       },
     };

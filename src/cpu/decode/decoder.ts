@@ -203,7 +203,9 @@ function readNumber(bytes: Uint8Array, at: number, width: number): number {
 }
 
 const readSigned = (bytes: Uint8Array, at: number, width: number): bigint =>
-  width <= 4 ? BigInt(width === 0 ? 0 : readNumber(bytes, at, width)) : BigInt.asIntN(64, readUnsigned(bytes, at, width));
+  width <= 4
+    ? BigInt(width === 0 ? 0 : readNumber(bytes, at, width))
+    : BigInt.asIntN(64, readUnsigned(bytes, at, width));
 
 function readImmediates(form: Form | undefined, bytes: Uint8Array, at: number, width: number): [bigint, bigint] {
   switch (form?.imm) {

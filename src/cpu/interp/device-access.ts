@@ -3,7 +3,8 @@
  * past what need not be checked. Where either could be wrong, the general slow path decides.
  */
 import type { Expr, FunctionBuilder, FunctionRef, ModuleBuilder } from "../../emit/index.ts";
-import { PAGE_SHIFT, PAGE_SIZE } from "../../memory/layout.ts";
+import { CLOCK, PAGE_SHIFT, PAGE_SIZE } from "../../memory/layout.ts";
+import { LOGGED } from "../mmu/access-log.ts";
 import { MMIO_TLB, MMIO_TLB_ENTRY } from "../mmu/tlb-layout.ts";
 import { CPU, FLAG, MODE } from "../state.ts";
 import { CPU_IMPORTS, type CpuImports, type DeviceImports } from "./imports.ts";
@@ -17,8 +18,8 @@ export function shortWays(module: ModuleBuilder, imports: CpuImports, devices: D
     ...imports,
     portIn: portIn(module, imports, devices),
     portOut: portOut(module, imports, devices),
-    slowRead: slowRead(module, imports, devices),
-    slowWrite: slowWrite(module, imports, devices),
+    slowRead: slowRead(module, imports.slowRead, devices),
+    slowWrite: slowWrite(module, imports.slowWrite, devices),
   };
 }
 
@@ -69,40 +70,57 @@ function portOut(module: ModuleBuilder, imports: CpuImports, devices: DeviceImpo
   return f;
 }
 
-function slowRead(module: ModuleBuilder, imports: CpuImports, devices: DeviceImports): FunctionRef {
+/** `log`: the access is noted, as it has to be in compiled code. */
+function slowRead(module: ModuleBuilder, slow: FunctionRef, devices: DeviceImports, log?: FunctionRef): FunctionRef {
   const f = module.function("slowRead", CPU_IMPORTS.slowRead);
-  const [cpu, , , bytes] = [f.param(0), f.param(1), f.param(2), f.param(3)];
+  const [cpu, bytes] = [f.param(0), f.param(3)];
+  const budget = f.load("i32", 4, f.i32(0), CLOCK.budget);
+  const done = () => {
+    if (log) f.call(log, f.or(bytes, LOGGED.read), f.param(1), f.param(2), budget);
+    f.return(f.add(cpu, CPU.scratch));
+  };
   ifDevice(f, MMIO_TLB_ENTRY.readTag, (physical) => {
     f.if(isRawWidth(f, bytes), () => {
       const value = f.call(devices.rawMmioRead, physical, bytes);
-      f.if(
-        f.geS(value, 0),
-        () => {
-          f.store(8, cpu, value, CPU.scratch);
-          f.return(f.add(cpu, CPU.scratch));
-        },
-        undefined,
-        true,
-      );
+      const store = () => {
+        f.store(8, cpu, value, CPU.scratch);
+        done();
+      };
+      f.if(f.geS(value, 0), store, undefined, true);
     });
-    f.return(f.call(devices.deviceRead, physical, bytes));
+    f.if(f.eqz(f.call(devices.deviceRead, physical, bytes)), () => f.return(f.i32(0)), undefined, false);
+    done();
   });
-  f.return(f.call(imports.slowRead, cpu, f.param(1), f.param(2), bytes));
+  f.return(f.call(slow, cpu, f.param(1), f.param(2), bytes));
   return f;
 }
 
-function slowWrite(module: ModuleBuilder, imports: CpuImports, devices: DeviceImports): FunctionRef {
+function slowWrite(module: ModuleBuilder, slow: FunctionRef, devices: DeviceImports, log?: FunctionRef): FunctionRef {
   const f = module.function("slowWrite", CPU_IMPORTS.slowWrite);
   const [cpu, bytes] = [f.param(0), f.param(3)];
+  const budget = f.load("i32", 4, f.i32(0), CLOCK.budget);
+  const done = () => {
+    if (log) f.call(log, f.or(bytes, LOGGED.write), f.param(1), f.param(2), budget);
+    f.return(f.i32(1));
+  };
   ifDevice(f, MMIO_TLB_ENTRY.writeTag, (physical) => {
     f.if(isRawWidth(f, bytes), () => {
       const value = f.load("i32", 4, cpu, CPU.scratch);
-      f.if(f.eqz(f.call(devices.rawMmioWrite, physical, bytes, value)), () => f.return(f.i32(1)), undefined, true);
+      f.if(f.eqz(f.call(devices.rawMmioWrite, physical, bytes, value)), done, undefined, true);
     });
-    f.return(f.call(devices.deviceWrite, physical, bytes));
+    f.if(f.eqz(f.call(devices.deviceWrite, physical, bytes)), () => f.return(f.i32(0)), undefined, false);
+    done();
   });
-  f.return(f.call(imports.slowWrite, cpu, f.param(1), f.param(2), bytes));
+  f.return(f.call(slow, cpu, f.param(1), f.param(2), bytes));
   return f;
+}
+
+/** The same for compiled code, which the interpreter's module exports. */
+export function shortWaysOfCompiledCode(module: ModuleBuilder, devices: DeviceImports) {
+  return {
+    compiledRead: slowRead(module, devices.loggedRead, devices, devices.logAccess),
+    compiledWrite: slowWrite(module, devices.loggedWrite, devices, devices.logAccess),
+  };
 }
 
 const isRawWidth = (f: FunctionBuilder, bytes: Expr) => f.and(f.leU(bytes, 4), f.ne(bytes, 3));

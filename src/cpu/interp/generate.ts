@@ -11,7 +11,7 @@ import { type Form, formWidth, immediateBytes, type MandatoryPrefix } from "../i
 import { SYSTEM_OPERATIONS } from "../isa/system-operations.ts";
 import { CPU, PX, STOP } from "../state.ts";
 import { bulkFunction } from "./bulk.ts";
-import { shortWays } from "./device-access.ts";
+import { shortWays, shortWaysOfCompiledCode } from "./device-access.ts";
 import { defineGates } from "./gates.ts";
 import { defineHelpers } from "./helpers.ts";
 import { inlineOpcodes } from "./hot-opcodes.ts";
@@ -43,7 +43,8 @@ export function generateInterpreter(
 ): Uint8Array<ArrayBuffer> {
   const module = new ModuleBuilder();
   const { cpu: slowPaths, helpers: softfloatRefs } = declareImports(module, softfloat);
-  const imports = shortWays(module, slowPaths, declareDeviceImports(module));
+  const devices = declareDeviceImports(module);
+  const imports = shortWays(module, slowPaths, devices);
   const parts: InterpreterModule = {
     module,
     imports,
@@ -67,7 +68,9 @@ export function generateInterpreter(
   module.export("walkWrite", walks.write);
   module.export("deliver", gates.deliver);
   module.export("operate", operateFunction(parts));
-  for (const name of ["portIn", "portOut", "slowRead", "slowWrite"] as const) module.export(name, imports[name]);
+  module.export("portIn", imports.portIn);
+  module.export("portOut", imports.portOut);
+  for (const [name, f] of Object.entries(shortWaysOfCompiledCode(module, devices))) module.export(name, f);
   module.table(table);
   return module.build();
 }

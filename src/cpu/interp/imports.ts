@@ -44,6 +44,11 @@ export const DEVICE_IMPORTS = {
   /** (guest-physical address, bytes) → what `slowRead` and `slowWrite` return. */
   deviceRead: i(2),
   deviceWrite: i(2),
+  /** `slowRead` and `slowWrite` of compiled code, and what notes other accesses of its: see `AccessLog`. */
+  loggedRead: i(4),
+  loggedWrite: i(4),
+  /** (kind, linear low, linear high, budget before the access) */
+  logAccess: { params: ["i32", "i32", "i32", "i32"], results: [] },
 } as const satisfies Record<string, FunctionType>;
 
 export type DeviceImports = Record<keyof typeof DEVICE_IMPORTS, FunctionRef>;

@@ -1,4 +1,10 @@
-import { type Expr, type FunctionBuilder, type FunctionRef, type FunctionType, ModuleBuilder } from "../../emit/index.ts";
+import {
+  type Expr,
+  type FunctionBuilder,
+  type FunctionRef,
+  type FunctionType,
+  ModuleBuilder,
+} from "../../emit/index.ts";
 import { CLOCK } from "../../memory/layout.ts";
 import { segmentFunction } from "../interp/helpers.ts";
 import { type CpuImports, declareImports } from "../interp/imports.ts";

@@ -1,4 +1,4 @@
-import type { BasicBlock, ControlFlow } from "./region.ts";
+import type { BasicBlock, ControlFlow, Region } from "./region.ts";
 
 export const edge = (from: BasicBlock, to: BasicBlock): string => `${from.index}>${to.index}`;
 
@@ -14,6 +14,15 @@ export function successors(block: BasicBlock): BasicBlock[] {
 /** A jump that is not the last thing of its block, so that its target needs a label. */
 const jumps = (block: BasicBlock): BasicBlock[] =>
   block.taken && block.instructions.at(-1)!.traits.continues ? [block.taken, ...block.returns] : [...block.returns];
+
+/** A block on the way to which the budget is looked at: it runs again and again, or behind units that took their own. */
+export function isCheckpoint(block: BasicBlock, region: Region): boolean {
+  return region.flow.isLoopHeader.has(block) || followsRepeat(block, region);
+}
+
+function followsRepeat(block: BasicBlock, { blocks }: Region): boolean {
+  return blocks.some(({ instructions, next }) => next === block && instructions.at(-1)!.traits.repeats);
+}
 
 export function analyse(blocks: readonly BasicBlock[]): ControlFlow {
   const order = reversePostorder(blocks[0]!);

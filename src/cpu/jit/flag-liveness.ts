@@ -1,16 +1,17 @@
-import { edge, successors } from "./control-flow.ts";
+import { edge, isCheckpoint, successors } from "./control-flow.ts";
 import type { BasicBlock, Region } from "./region.ts";
 
 /**
  * Blocks at whose beginning the arithmetic flags matter: an instruction reads them, may be abandoned, or leaves the
  * region before others overwrite them.
  */
-export function flagsNeededAt({ flow }: Region): Set<BasicBlock> {
+export function flagsNeededAt(region: Region): Set<BasicBlock> {
+  const { flow } = region;
   const needed = new Set<BasicBlock>();
   for (let changed = true; changed; ) {
     changed = false;
     for (const block of flow.order.toReversed()) {
-      if (needed.has(block) || !neededAtStart(block, needed, flow.irreducible)) continue;
+      if (needed.has(block) || !neededAtStart(block, needed, region)) continue;
       needed.add(block);
       changed = true;
     }
@@ -18,12 +19,14 @@ export function flagsNeededAt({ flow }: Region): Set<BasicBlock> {
   return needed;
 }
 
-function neededAtStart(block: BasicBlock, needed: ReadonlySet<BasicBlock>, irreducible: ReadonlySet<string>): boolean {
+function neededAtStart(block: BasicBlock, needed: ReadonlySet<BasicBlock>, region: Region): boolean {
   for (const { traits } of block.instructions) {
     if (traits.readsFlags || traits.mayAbandon) return true;
     if (traits.writesFlags) return false;
   }
-  const inside = successors(block).filter((next) => !irreducible.has(edge(block, next)));
+  const inside = successors(block).filter((next) => !region.flow.irreducible.has(edge(block, next)));
+  // On the way to a checkpoint the region is left when the budget is short.
+  if (inside.some((next) => isCheckpoint(next, region))) return true;
   return leavesRegion(block, inside) || inside.some((next) => needed.has(next));
 }
 

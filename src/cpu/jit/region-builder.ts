@@ -6,7 +6,7 @@ import { SYSTEM_OPERATIONS, type SystemOperation } from "../isa/system-operation
 import type { OperandWidth } from "../isa/x86.ts";
 import { CPU } from "../state.ts";
 import { CompiledOperands } from "./compiled-builder.ts";
-import { edge, successors } from "./control-flow.ts";
+import { edge, isCheckpoint, successors } from "./control-flow.ts";
 import { flagsNeededAt } from "./flag-liveness.ts";
 import type { CodeContext, CompiledModule, Place } from "./memory-access.ts";
 import type { BasicBlock, Region } from "./region.ts";
@@ -35,6 +35,8 @@ export class RegionBuilder extends CompiledOperands {
   private following: BasicBlock | undefined;
   private readonly labels = new Map<BasicBlock, Label>();
   private flagsNeeded: ReadonlySet<BasicBlock> = new Set();
+  /** Instructions from each block to the next checkpoint, at most. */
+  private longest: ReadonlyMap<BasicBlock, number> = new Map();
   private exiting!: Label;
   private calling!: Label;
   /** i64: where the guest goes on. */
@@ -70,9 +72,9 @@ export class RegionBuilder extends CompiledOperands {
   write(region: Region): void {
     this.plan = region;
     this.flagsNeeded = flagsNeededAt(region);
-    const longest = longestPaths(region);
-    this.frame(() => this.subtree(region.blocks[0]!, longest));
-    this.prologue(() => this.enter(longest.get(region.blocks[0]!)!));
+    this.longest = longestPaths(region);
+    this.frame(() => this.subtree(region.blocks[0]!));
+    this.prologue(() => this.enter(this.longest.get(region.blocks[0]!)!));
   }
 
   // --- the frame ------------------------------------------------------------------------------------------------
@@ -144,10 +146,10 @@ export class RegionBuilder extends CompiledOperands {
   // --- control flow -----------------------------------------------------------------------------------------------
 
   /** A block and everything that it dominates. */
-  private subtree(block: BasicBlock, longest: ReadonlyMap<BasicBlock, number>): void {
+  private subtree(block: BasicBlock): void {
     const { flow } = this.plan!;
     const merges = flow.children.get(block)!.filter((child) => flow.isMerge.has(child));
-    const inside = () => this.within(block, merges.toReversed(), longest);
+    const inside = () => this.within(block, merges.toReversed());
     if (!flow.isLoopHeader.has(block)) {
       inside();
       return;
@@ -159,34 +161,26 @@ export class RegionBuilder extends CompiledOperands {
   }
 
   /** `merges`: blocks that are to follow the code of `block`, the last one first. */
-  private within(block: BasicBlock, merges: readonly BasicBlock[], longest: ReadonlyMap<BasicBlock, number>): void {
+  private within(block: BasicBlock, merges: readonly BasicBlock[]): void {
     const [last, ...others] = merges;
     if (last === undefined) {
-      this.blockCode(block, longest);
+      this.blockCode(block);
       return;
     }
     this.block((end) => {
       this.labels.set(last, end);
-      this.within(block, others, longest);
+      this.within(block, others);
     });
-    this.subtree(last, longest);
+    this.subtree(last);
   }
 
-  private blockCode(block: BasicBlock, longest: ReadonlyMap<BasicBlock, number>): void {
+  private blockCode(block: BasicBlock): void {
     const { rip, host, context } = this.plan!;
     this.beginBlock();
     this.current = block;
     const { instructions } = block;
-    const after = longestAfter(block, longest, this.plan!);
+    const after = longestAfter(block, this.longest, this.plan!);
     const own = instructions.length;
-    if (isCheckpoint(block, this.plan!)) {
-      this.if(
-        this.ltS(this.get(this.budget), own + after),
-        () => this.leaveTo(this.i64(rip + BigInt(instructions[0]!.offset))),
-        undefined,
-        false,
-      );
-    }
     this.set(this.budget, this.sub(this.get(this.budget), own));
     this.following = undefined;
     instructions.forEach(({ decoded, offset }, index) => {
@@ -208,10 +202,18 @@ export class RegionBuilder extends CompiledOperands {
       return;
     }
     const { flow } = this.plan!;
+    this.checkBudget(next);
     this.goHome(false, this.flagsNeeded.has(next));
     if (flow.isMerge.has(next) || flow.position.get(next)! <= flow.position.get(block)!)
       this.br(this.labels.get(next)!);
-    else this.subtree(next, longest);
+    else this.subtree(next);
+  }
+
+  /** On the way to a checkpoint: leaves when the budget does not last to the next one. Here the flags are still known. */
+  private checkBudget(block: BasicBlock): void {
+    if (!isCheckpoint(block, this.plan!)) return;
+    const short = this.ltS(this.get(this.budget), this.longest.get(block)!);
+    this.if(short, () => this.leaveTo(this.i64(this.startOf(block))), undefined, false);
   }
 
   private isCut(from: BasicBlock, to: BasicBlock): boolean {
@@ -220,6 +222,7 @@ export class RegionBuilder extends CompiledOperands {
 
   /** A conditional jump inside the region. */
   private branchTo(block: BasicBlock): void {
+    this.checkBudget(block);
     this.goHome(false, this.flagsNeeded.has(block));
     this.br(this.labels.get(block)!);
   }
@@ -279,15 +282,6 @@ export class RegionBuilder extends CompiledOperands {
     ]);
     this.br(this.calling);
   }
-}
-
-/** A block at whose beginning the budget is looked at: it runs again and again, or behind units that took their own. */
-function isCheckpoint(block: BasicBlock, region: Region): boolean {
-  return region.flow.isLoopHeader.has(block) || followsRepeat(block, region);
-}
-
-function followsRepeat(block: BasicBlock, { blocks }: Region): boolean {
-  return blocks.some(({ instructions, next }) => next === block && instructions.at(-1)!.traits.repeats);
 }
 
 /** Instructions of the longest way on from behind a block to the next checkpoint or out of the region. */

@@ -28,8 +28,8 @@ export class AccessLog {
     this.onReplay(replaying);
   }
 
-  /** `place` tells instructions apart. Full: -1. */
-  record(place: number, kind: number, linear: number, value: Uint8Array): void {
+  /** `place` tells instructions apart; the value is the `bytes` (up to 16) at the start of `value`. */
+  record(place: number, kind: number, linear: number, value: Uint8Array, bytes: number): void {
     if (place !== this.place) {
       this.place = place;
       this.count = 0;
@@ -37,7 +37,8 @@ export class AccessLog {
     if (this.count === this.kinds.length) throw new Error("Portico bug: an instruction of so many accesses");
     this.kinds[this.count] = kind;
     this.linears[this.count] = linear;
-    this.values.set(value, this.count * 16);
+    const at = this.count * 16;
+    for (let i = 0; i < bytes; i++) this.values[at + i] = value[i]!;
     this.count++;
   }
 

@@ -55,7 +55,7 @@ const NOT_ANSWERED: RawFunctions = {
 export function deviceImports(
   mmu: Mmu,
   { cpu, io }: SystemContext,
-): Record<keyof typeof DEVICE_IMPORTS, CallableFunction> {
+): Record<Exclude<keyof typeof DEVICE_IMPORTS, `log${string}`>, CallableFunction> {
   const raw = io.raw?.functions ?? NOT_ANSWERED;
   const outward = io.raw?.outward ?? io;
   return {
