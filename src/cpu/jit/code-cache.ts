@@ -51,6 +51,8 @@ interface Compiled {
 
 interface CodePage {
   readonly regions: Set<Compiled>;
+  /** Stores to it are seen: it holds code that is compiled, or will be. */
+  watched: boolean;
   /** Times that a store hit compiled code, or too many came near it. */
   changes: number;
   nearMisses: number;
@@ -231,6 +233,8 @@ export class CodeCache {
         return 0;
       }
       this.waiting.set(key, { region, context });
+      // From now on its code may not change unnoticed.
+      this.watchedPage(host >> PAGE_SHIFT);
     }
     if (this.threshold > 0 && this.waiting.size < BATCH) {
       this.countdown(host, this.threshold);
@@ -317,13 +321,7 @@ export class CodeCache {
     const here = this.code.get(host);
     if (here) here.push(one);
     else this.code.set(host, [one]);
-    let page = this.pages.get(one.page);
-    if (page === undefined) {
-      page = { regions: new Set(), changes: 0, nearMisses: 0 };
-      this.pages.set(one.page, page);
-    }
-    if (page.regions.size === 0) this.flag(one.page);
-    page.regions.add(one);
+    this.watchedPage(one.page).regions.add(one);
     this.statistics.regions++;
     this.statistics.instructions += region.instructions;
     this.countdown(host, 0);
@@ -350,6 +348,18 @@ export class CodeCache {
     this.onCodePage(physical * PAGE_SIZE);
   }
 
+  /** The page, whose stores are seen from now on. */
+  private watchedPage(number: number): CodePage {
+    let page = this.pages.get(number);
+    if (page === undefined) {
+      page = { regions: new Set(), watched: false, changes: 0, nearMisses: 0 };
+      this.pages.set(number, page);
+    }
+    if (!page.watched) this.flag(number);
+    page.watched = true;
+    return page;
+  }
+
   private unflag(page: number): void {
     const physical = this.physicalPage(page);
     if (physical >= 0) this.memory.pageFlags[physical]! &= ~PAGE_FLAG.code;
@@ -369,7 +379,7 @@ export class CodeCache {
       }
     }
     for (const [key, { region }] of this.waiting) {
-      if (region.host >> PAGE_SHIFT === number) this.waiting.delete(key);
+      if (region.host + region.from < from + length && from < region.host + region.to) this.waiting.delete(key);
     }
     if (!dropped && ++page.nearMisses > NEAR_MISSES_MAX) {
       dropped = page.regions.size > 0;
@@ -379,7 +389,11 @@ export class CodeCache {
       page.changes++;
       page.nearMisses = 0;
       this.statistics.invalidations++;
-      if (page.regions.size === 0) this.unflag(number);
+      const waits = [...this.waiting.values()].some(({ region }) => region.host >> PAGE_SHIFT === number);
+      if (page.regions.size === 0 && !waits) {
+        this.unflag(number);
+        page.watched = false;
+      }
     }
     return dropped;
   }
