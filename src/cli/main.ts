@@ -3,6 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setFlagsFromString } from "node:v8";
 import yargs from "yargs";
 import { PorticoError } from "../errors.ts";
 import {
@@ -14,6 +15,9 @@ import {
   UsageError,
 } from "./options.ts";
 import { run } from "./run.ts";
+
+// Cold paths of compiled guest code are marked as such; V8 heeds that only when asked, before it compiles anything.
+setFlagsFromString("--experimental-wasm-branch-hinting");
 
 const STATUS_USAGE = 2;
 /** EX_SOFTWARE of sysexits.h. */

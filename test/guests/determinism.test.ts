@@ -29,8 +29,8 @@ describe.each([
   });
   afterAll(() => rmSync(folder, { recursive: true }));
 
-  it("ends in the same state in two runs", async () => {
-    const [first, second] = await Promise.all([machine("run", ...image), machine("run", ...image)]);
+  it("ends in the same state in two runs, one of them without the compiler", async () => {
+    const [first, second] = await Promise.all([machine("run", ...image), machine("interpret", ...image)]);
     expect(first.reason).toBe("poweroff");
     expect(first.output).toMatch(/Portico guest runs: .*\n[\d.]+ [\d.]+\n\w{32} {2}-\nPortico guest done: 0\n/);
     expect(second.output).toBe(first.output);

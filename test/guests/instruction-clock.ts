@@ -2,6 +2,7 @@
  * One machine on the instruction clock, in a process of its own. Prints what it came to as JSON.
  *
  *   run KERNEL INITRD APPEND               to the guest's power-off
+ *   interpret KERNEL INITRD APPEND         the same, without the compiler
  *   save KERNEL INITRD APPEND FILE AT END  to AT instructions, saved to FILE, then on to END
  *   resume FILE END                        from the file to END
  */
@@ -25,7 +26,11 @@ async function outcome(machine: Machine, output: string): Promise<Outcome> {
 }
 
 async function main(mode: string, words: string[]): Promise<Outcome> {
-  const machine = createMachine({ memoryMiB: MEMORY_MIB, clock: "instructions" });
+  const machine = createMachine({
+    memoryMiB: MEMORY_MIB,
+    clock: "instructions",
+    compile: mode === "interpret" ? "never" : "auto",
+  });
   let output = "";
   machine.serial.onOutput((bytes) => {
     output += Buffer.from(bytes).toString("latin1").replaceAll("\r", "");
@@ -38,7 +43,7 @@ async function main(mode: string, words: string[]): Promise<Outcome> {
   }
   const [kernel, initrd, commandLine, file, at, end] = words as [string, string, string, string?, string?, string?];
   machine.boot({ image: readFileSync(kernel), initrd: readFileSync(initrd), commandLine });
-  if (mode === "run") {
+  if (mode === "run" || mode === "interpret") {
     await machine.run();
     return outcome(machine, output);
   }
