@@ -172,6 +172,7 @@ export class SoftwareVcpu implements CpuPins {
         compiler: regionCompiler,
         fetchCode: () => Math.max(0, mmu.codePage(this.state.number(CPU.rip))),
         redo: () => this.log.replay(),
+        inlinePort: this.io.raw && ((port, width, write) => this.io.raw?.inlinePort(port, width, write)),
       },
       { threshold: compile === "always" ? 0 : HOT_THRESHOLD },
     );

@@ -103,8 +103,13 @@ function randomCode(random: Random): number[] {
   return code;
 }
 
-function runGuest(kind: Kind, code: readonly number[], slice: number): Machine {
-  const machine = createMachine({ memoryMiB: RAM_MIB, clock: "instructions" });
+function runGuest(
+  kind: Kind,
+  code: readonly number[],
+  slice: number,
+  compile: "always" | "never" = "never",
+): Machine {
+  const machine = createMachine({ memoryMiB: RAM_MIB, clock: "instructions", compile });
   machine.add(mixer(kind), undefined, "mixer");
   machine.boot({ image: kernel([...code, ...x86.exit(0), ...x86.halt]) });
   for (let until = slice; machine.runUntil(until); until += slice);
@@ -131,13 +136,16 @@ describe("a device's handlers", () => {
       const code = randomCode(new Random(seed));
       const plain = runGuest("ring0", code, 1_000_000);
       const hash = await plain.stateHash();
-      for (const [kind, slice] of [
-        ["raw", 1_000_000],
-        ["strings", 1_000_000],
-        ["raw", 37],
-        ["strings", 61],
+      for (const [kind, slice, compile] of [
+        ["raw", 1_000_000, "never"],
+        ["strings", 1_000_000, "never"],
+        ["raw", 37, "never"],
+        ["strings", 61, "never"],
+        ["raw", 1_000_000, "always"],
+        ["raw", 41, "always"],
+        ["ring0", 43, "always"],
       ] as const) {
-        const other = runGuest(kind, code, slice);
+        const other = runGuest(kind, code, slice, compile);
         expect([seed, kind, other.ended]).toEqual([seed, kind, plain.ended]);
         expect([seed, kind, other.clock.retired]).toEqual([seed, kind, plain.clock.retired]);
         expect([seed, kind, accesses(other)]).toEqual([seed, kind, accesses(plain)]);

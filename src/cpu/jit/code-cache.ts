@@ -1,3 +1,4 @@
+import type { RawAccess } from "../../io/types.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
 import {
   JUMP_CACHE_BASE,
@@ -7,7 +8,7 @@ import {
   PAGE_SHIFT,
   PAGE_SIZE,
 } from "../../memory/layout.ts";
-import { CPU } from "../state.ts";
+import { CPU, RDX } from "../state.ts";
 import type { VcpuState } from "../vcpu-state.ts";
 import { contextValues, dispatcherModule, hotEntry, JUMP_CACHE, jumpCacheIndex } from "./dispatcher.ts";
 import { codeContext, type Region } from "./region.ts";
@@ -60,6 +61,8 @@ interface CodePage {
 
 interface Waiting {
   readonly region: Region;
+  /** DX when it was found. */
+  readonly dx: number;
   readonly context: number;
 }
 
@@ -95,6 +98,7 @@ export class CodeCache {
   private readonly waiting = new Map<string, Waiting>();
   private readonly contexts = new Map<string, number>();
   private readonly words: Int32Array;
+  private readonly inlinePort: RawAccess["inlinePort"] | undefined;
 
   constructor(
     state: VcpuState,
@@ -107,6 +111,8 @@ export class CodeCache {
       /** Host address of the code at the instruction pointer, or 0. */
       readonly fetchCode: () => number;
       readonly redo: () => void;
+      /** Raw handlers of ports, to be written into compiled code. */
+      readonly inlinePort: RawAccess["inlinePort"] | undefined;
     },
     options: CodeCacheOptions,
   ) {
@@ -114,6 +120,7 @@ export class CodeCache {
     this.memory = memory;
     this.compiler = parts.compiler;
     this.imports = parts.imports;
+    this.inlinePort = parts.inlinePort;
     this.threshold = options.threshold;
     this.capacity = options.capacity ?? CAPACITY;
     this.words = new Int32Array(memory.memory.buffer);
@@ -232,7 +239,7 @@ export class CodeCache {
         this.countdown(host, NEVER);
         return 0;
       }
-      this.waiting.set(key, { region, context });
+      this.waiting.set(key, { region, context, dx: this.state.gpr32(RDX) & 0xffff });
       // From now on its code may not change unnoticed.
       this.watchedPage(host >> PAGE_SHIFT);
     }
@@ -294,7 +301,13 @@ export class CodeCache {
       this.statistics.flushes++;
       this.reset();
     }
-    const module = new WebAssembly.Module(this.compiler().compile(waiting.map(({ region }) => region)));
+    const { inlinePort } = this;
+    const module = new WebAssembly.Module(
+      this.compiler().compile(
+        waiting.map(({ region }) => region),
+        waiting.map(({ dx }) => inlinePort && { dx, inlinePort }),
+      ),
+    );
     const { exports } = new WebAssembly.Instance(module, this.imports());
     this.statistics.modules++;
     waiting.forEach(({ region, context }, index) => {

@@ -4,6 +4,7 @@ import { BULK } from "../interp/bulk.ts";
 import { OPERATE } from "../interp/generate.ts";
 import type { Form } from "../isa/define.ts";
 import { importColdPaths } from "./cold-paths.ts";
+import type { KnownDevices } from "./compiled-builder.ts";
 import type { CodeContext, CompiledModule } from "./memory-access.ts";
 import type { Region } from "./region.ts";
 import { RegionBuilder } from "./region-builder.ts";
@@ -33,7 +34,7 @@ export class RegionCompiler {
   }
 
   /** A module that exports region i as `r<i>`: (cpu) → REGION. It imports from `coldModule`, the interpreter and soft-float. */
-  compile(regions: readonly Region[]): Uint8Array<ArrayBuffer> {
+  compile(regions: readonly Region[], devices?: readonly (KnownDevices | undefined)[]): Uint8Array<ArrayBuffer> {
     const helpers = new Set<string>();
     for (const { blocks } of regions) {
       for (const { instructions } of blocks) {
@@ -43,6 +44,7 @@ export class RegionCompiler {
     const parts = this.newModule([...helpers]);
     regions.forEach((region, index) => {
       const x = RegionBuilder.create(parts, `r${index}`, region.context);
+      x.devices = devices?.[index];
       x.write(region);
       parts.module.export(`r${index}`, x);
     });
