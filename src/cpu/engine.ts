@@ -210,6 +210,10 @@ export class SoftwareVcpu implements CpuPins {
     this.mmu.flushAll();
   }
 
+  get monitor(): IoMonitor {
+    return this.context.monitor;
+  }
+
   // --- pins -----------------------------------------------------------------------------------------------------
 
   intr(asserted: boolean): void {

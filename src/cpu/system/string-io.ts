@@ -1,4 +1,4 @@
-import { type StringAccess, STRING, stringIo } from "../../exits/string-io.ts";
+import { STRING, type StringAccess, stringIo } from "../../exits/string-io.ts";
 import { RESULT } from "../interp/imports.ts";
 import { DS, ES, PX, RDX } from "../state.ts";
 import type { SystemContext } from "./context.ts";
