@@ -13,6 +13,7 @@
  */
 export * from "./device/index.ts";
 export { PorticoError } from "./errors.ts";
+export { type ExitFailure, type ExitKind, type ExitStatistics, IO_PATHS, type IoPath } from "./exits/index.ts";
 export * from "./io/index.ts";
 export { ImageError } from "./machine/boot/image-error.ts";
 export type { ClockMode } from "./machine/clock.ts";
@@ -22,5 +23,6 @@ export {
   Machine,
   type MachineEnd,
   type MachineOptions,
+  type MachineProfile,
 } from "./machine/machine.ts";
 export { decodeSnapshot, encodeSnapshot, type MachineSnapshot } from "./machine/snapshot.ts";

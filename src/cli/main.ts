@@ -66,6 +66,12 @@ function parse(words: readonly string[]): { command: string | undefined; options
           type: "string",
           nargs: 1,
         })
+        .option("io-path", {
+          describe:
+            "How port instructions reach devices: direct, or as exits that are decoded, emulated or a trap [default: direct]",
+          type: "string",
+          nargs: 1,
+        })
         .option("timeout", {
           describe: "Stop after so many seconds, with status 124",
           type: "string",

@@ -12,6 +12,7 @@ describe("options of portico run", () => {
       disks: [],
       profile: undefined,
       clock: "host",
+      ioPath: "direct",
       timeoutSeconds: undefined,
     });
   });
@@ -56,6 +57,7 @@ describe("options of portico run", () => {
     [{ disk: ["a", "b", "c", "d", "e"] }, /--disk is given 5 times; a machine has at most 4 disks/],
     [{ disk: "" }, /--disk '' names no file/],
     [{ disk: ",rw" }, /--disk ',rw' names no file/],
+    [{ "io-path": "fast" }, /--io-path 'fast' is unknown; it is direct, decoded, emulated or trap/],
     [{ clock: "wall" }, /--clock 'wall' is unknown; it is host or instructions/],
     [{ timeout: "0" }, /--timeout '0'/],
     [{ timeout: "soon" }, /--timeout 'soon'/],

@@ -1,6 +1,7 @@
 /** The options of the commands, checked: from what yargs makes of the command line to what a command needs. */
 
 import { PorticoError } from "../errors.ts";
+import { IO_PATHS, type IoPath } from "../exits/exit-work.ts";
 import type { DiskMode } from "../node/disk-file.ts";
 
 /** An option that cannot be; the message names it, its value and what would be right. */
@@ -31,6 +32,7 @@ export interface RunOptions {
   /** `path` undefined: a table on standard error. */
   readonly profile: { readonly path: string | undefined } | undefined;
   readonly clock: "host" | "instructions";
+  readonly ioPath: IoPath;
   readonly timeoutSeconds: number | undefined;
 }
 
@@ -63,6 +65,13 @@ export function checkOptions(raw: RawOptions): RunOptions {
   if (clock !== "host" && clock !== "instructions") {
     throw new UsageError(`--clock '${clock}' is unknown; it is host or instructions`);
   }
+  const path = single(raw, "io-path") ?? "direct";
+  const ioPath = IO_PATHS.find((known) => known === path);
+  if (ioPath === undefined) {
+    throw new UsageError(
+      `--io-path '${path}' is unknown; it is ${IO_PATHS.slice(0, -1).join(", ")} or ${IO_PATHS.at(-1)}`,
+    );
+  }
   const profile = single(raw, "profile");
   return {
     image: kernel ?? image,
@@ -73,6 +82,7 @@ export function checkOptions(raw: RawOptions): RunOptions {
     disks: disks(raw.disk),
     profile: profile === undefined ? undefined : { path: profile === "" ? undefined : profile },
     clock,
+    ioPath,
     timeoutSeconds: timeout(single(raw, "timeout")),
   };
 }
@@ -96,7 +106,18 @@ export function checkExplainOptions(raw: RawOptions): ExplainOptions {
 }
 
 /** Options that need a value; an empty one is a slip, such as an unset shell variable. */
-const NEED_VALUE = new Set(["kernel", "image", "initrd", "memory", "serial", "clock", "timeout", "trace", "top"]);
+const NEED_VALUE = new Set([
+  "kernel",
+  "image",
+  "initrd",
+  "memory",
+  "serial",
+  "clock",
+  "io-path",
+  "timeout",
+  "trace",
+  "top",
+]);
 
 /** What a command works on, by the name of yargs' positional. */
 const POSITIONALS: ReadonlySet<string> = new Set(["image", "trace"]);

@@ -1,5 +1,6 @@
 /** What `--profile` prints: where the guest's accesses went and which context answered them. */
 
+import type { ExitStatistics } from "../exits/index.ts";
 import type { IoStatistics, RangeStatistics, UnclaimedStatistics } from "../io/index.ts";
 import { count, share, table } from "./table.ts";
 
@@ -8,7 +9,7 @@ const sum = (entries: readonly { reads: number; writes: number }[]): number =>
   entries.reduce((total, entry) => total + accesses(entry), 0);
 
 /** The whole report, with a newline at its end. */
-export function formatProfile(profile: IoStatistics): string {
+export function formatProfile(profile: IoStatistics & { readonly exits?: readonly ExitStatistics[] }): string {
   const total = sum(profile.ranges) + sum(profile.unclaimed);
   const lines = [summary(profile, total)];
 
@@ -21,7 +22,19 @@ export function formatProfile(profile: IoStatistics): string {
   const unclaimed = profile.unclaimed.filter((entry) => accesses(entry) > 0);
   if (unclaimed.length > 0)
     lines.push("", "Unclaimed: reads gave all ones, writes were dropped.", unclaimedTable(unclaimed, total));
+  if (profile.exits !== undefined && profile.exits.length > 0)
+    lines.push("", "Exits, and what they took:", exitTable(profile.exits));
   return `${lines.join("\n")}\n`;
+}
+
+function exitTable(exits: readonly ExitStatistics[]): string {
+  const rows = exits.map((row) => [
+    row.kind,
+    ...[row.exits, row.bytesFetched, row.walkLoads, row.decodeSteps, row.contextSwitches, row.reflected].map((n) =>
+      count.format(n),
+    ),
+  ]);
+  return table(["path", "exits", "bytes fetched", "page-walk loads", "decode steps", "switches", "#GP"], 1, rows);
 }
 
 function summary(profile: IoStatistics, total: number): string {

@@ -3,8 +3,7 @@
 import { basename, join } from "node:path";
 import type { BlockStorage } from "../device/index.ts";
 import { PorticoError } from "../errors.ts";
-import type { IoStatistics } from "../io/index.ts";
-import { type BootOptions, createMachine, type Machine } from "../machine/machine.ts";
+import { type BootOptions, createMachine, type Machine, type MachineProfile } from "../machine/machine.ts";
 import { type OpenDisk, openDisk } from "../node/disk-file.ts";
 import { type OutputFile, openOutput, readWhole } from "../node/files.ts";
 import type { RunOptions, SerialTarget } from "./options.ts";
@@ -43,6 +42,10 @@ interface Prepared {
 async function runMachine(machine: Machine, options: RunOptions, prepared: Prepared): Promise<number> {
   const { path, image, initrd, report } = prepared;
   try {
+    machine.onExitFailure = ({ message, cause }) => {
+      const reason = cause instanceof Error ? ` (${cause.message})` : "";
+      process.stderr.write(`portico: ${message}${reason}\n`);
+    };
     boot(machine, path, { image, initrd, commandLine: options.append, name: basename(path) });
     const serial = openSerial(options.serial);
     try {
@@ -55,9 +58,9 @@ async function runMachine(machine: Machine, options: RunOptions, prepared: Prepa
   }
 }
 
-function create({ memoryMiB, clock }: RunOptions, disks: readonly BlockStorage[]): Machine {
+function create({ memoryMiB, clock, ioPath }: RunOptions, disks: readonly BlockStorage[]): Machine {
   try {
-    return createMachine({ memoryMiB, clock, disks });
+    return createMachine({ memoryMiB, clock, ioPath, disks });
   } catch (error) {
     if (!(error instanceof RangeError)) throw error; // what WebAssembly.Memory throws when the host refuses
     throw new PorticoError("MEMORY_SIZE", `the host does not give ${memoryMiB} MiB of memory; try a smaller --memory`);
@@ -86,7 +89,7 @@ function openSerial(target: SerialTarget): SessionSerial {
 }
 
 /** What to do with the profile; a file is opened at once, so that a bad name shows before the guest has run. */
-function profileReport(profile: RunOptions["profile"]): ((statistics: IoStatistics) => Promise<void>) | undefined {
+function profileReport(profile: RunOptions["profile"]): ((statistics: MachineProfile) => Promise<void>) | undefined {
   if (profile === undefined) return undefined;
   if (profile.path === undefined) {
     return async (statistics) => {

@@ -1,3 +1,5 @@
+import type { IoPath } from "../exits/exit-work.ts";
+import { IoMonitor } from "../exits/io-monitor.ts";
 import { interpreterWasm } from "../generated/interpreter.ts";
 import { softfloatWasm } from "../generated/softfloat.ts";
 import type { ApicBus, CpuPins, InterruptAcknowledge, IoClient } from "../io/types.ts";
@@ -18,6 +20,7 @@ import { PageEndCode } from "./mmu/page-end-code.ts";
 import { CPU, CS, EVENT, FLAG, FLOAT_ERROR, ONCE, RSP, STOP, VECTOR } from "./state.ts";
 import { SystemContext } from "./system/context.ts";
 import { deliver, type Interruption, isInsideRepeat, type Source } from "./system/delivery.ts";
+import { SoftwareExitCpu } from "./system/exit-cpu.ts";
 import { OPERATION_TABLE } from "./system/operations.ts";
 import { deviceImports, portRead, portWrite } from "./system/port-access.ts";
 import { resetVcpu } from "./system/reset.ts";
@@ -91,6 +94,8 @@ export interface VcpuOptions {
    * runs everything.
    */
   readonly compile?: "auto" | "always" | "never";
+  /** How port instructions reach their devices, see `IoMonitor`. Default "direct": without leaving the guest. */
+  readonly ioPath?: IoPath;
 }
 
 /** Times that a place is reached before it is compiled. */
@@ -135,6 +140,13 @@ export class SoftwareVcpu implements CpuPins {
     this.breakpoints = new Breakpoints(this.state);
     this.mmu = new Mmu(this.state, memory, io, this.breakpoints, index);
     this.context = new SystemContext(this.state, this.mmu, memory, io, this.breakpoints, board);
+    const { context, state } = this;
+    context.exitCpu = new SoftwareExitCpu(context, (bytes, available) =>
+      instructionDecoder().decode(bytes, available, state.is64, state.initialPrefixes),
+    );
+    context.monitor = new IoMonitor(context.exitCpu);
+    context.ioPath = options.ioPath ?? "direct";
+    state.setU32(CPU.ioExits, context.ioPath === "direct" ? 0 : 1);
     this.breakpoints.onMatch = () => this.requestExit();
     this.mmu.usesStackSegment = (linear) => this.usesStack(linear);
     const fetchAt = this.state.base + CPU.fetchScratch;
@@ -204,6 +216,10 @@ export class SoftwareVcpu implements CpuPins {
     this.mmu.updatePrivilege();
     this.breakpoints.update();
     this.mmu.flushAll();
+  }
+
+  get monitor(): IoMonitor {
+    return this.context.monitor;
   }
 
   // --- pins -----------------------------------------------------------------------------------------------------

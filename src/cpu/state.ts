@@ -210,6 +210,8 @@ export const CPU = {
   interpreted: 2152,
   /** i32: 1 while the interpreter runs an instruction of compiled code again, see `AccessLog`. */
   replaying: 2160,
+  /** i32: 1: IN and OUT leave the guest for the monitor, whatever path it uses. */
+  ioExits: 2164,
   /** 1 KiB: translations to pages that are no memory, see `MMIO_TLB`. */
   mmioTlb: 2176,
   /** Nothing is used from here on. */

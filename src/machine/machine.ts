@@ -8,6 +8,7 @@ import { TimerQueue } from "../device/timer-queue.ts";
 import type { Board, DeviceClass } from "../device/types.ts";
 import type { ShadowSegment } from "../devices/pci-host.ts";
 import { PorticoError } from "../errors.ts";
+import type { ExitFailure, ExitStatistics, IoPath } from "../exits/index.ts";
 import {
   createIoClient,
   type IoStatistics,
@@ -58,10 +59,20 @@ export interface MachineOptions {
   /** How guest code is run, see `VcpuOptions`. Default "auto". The guest cannot tell. */
   readonly compile?: "auto" | "always" | "never";
   /**
+   * How port instructions reach their devices. "direct" (default): without leaving the guest. "decoded", "emulated",
+   * "trap": as exits to a monitor, which knows all about them, that they are I/O, or nothing. The guest cannot tell.
+   */
+  readonly ioPath?: IoPath;
+  /**
    * Up to four IDE disks: primary master and slave, secondary master and slave. Their contents stay the caller's, who
    * closes them when the machine is disposed. Without any there is no IDE controller.
    */
   readonly disks?: readonly BlockStorage[];
+}
+
+export interface MachineProfile extends IoStatistics {
+  /** Kinds of exits that there were. */
+  readonly exits: readonly ExitStatistics[];
 }
 
 export interface MachineEnd {
@@ -94,6 +105,8 @@ export class Machine {
   };
   /** What the guest writes to port E9h, and firmware to 402h. */
   onDebugOutput: (byte: number) => void = () => {};
+  /** Told of each exit that could not be completed, see `IoMonitor`; the guest gets #GP(0) for it. */
+  onExitFailure: (failure: ExitFailure) => void = () => {};
   readonly io: VcpuIo;
   private readonly timers = new TimerQueue();
   private readonly lines = new InterruptLines(GSI_COUNT);
@@ -172,7 +185,11 @@ export class Machine {
       interrupts: { acknowledge: () => this.pc.apics.cpus[0]!.acknowledge() },
       floatError: () => this.pc.coprocessorError.assert(),
     };
-    this.vcpu = new SoftwareVcpu(memory, this.io, board, 0, { compile: options.compile ?? "auto" });
+    this.vcpu = new SoftwareVcpu(memory, this.io, board, 0, {
+      compile: options.compile ?? "auto",
+      ioPath: options.ioPath ?? "direct",
+    });
+    this.vcpu.monitor.onFailure = (failure) => this.onExitFailure(failure);
     this.pc = buildPc(this.devices, this.lines, this.pci, {
       ramBytes: memory.ramBytes,
       cpus: [{ pins: this.vcpu }],
@@ -481,9 +498,10 @@ export class Machine {
 
   // --- state ----------------------------------------------------------------------------------------------------
 
-  /** Accesses by range and context, and unclaimed ones. */
-  profile(): IoStatistics {
-    return statistics(this.ports, this.mmio);
+  /** Accesses by range and context, unclaimed ones, and what the exits took by which they came. */
+  profile(): MachineProfile {
+    const exits = this.vcpu.monitor.statistics().filter(({ exits }) => exits > 0);
+    return { ...statistics(this.ports, this.mmio), exits };
   }
 
   /**

@@ -1,8 +1,9 @@
 import type { Expr } from "../../emit/index.ts";
+import { encodeVmxIo } from "../../exits/vmx-io.ts";
 import { CPU, EVENT, FLAG, MODE, ONCE, RAX, RCX, RDX, SEG, VECTOR } from "../state.ts";
 import type { Family, FormSpec } from "./define.ts";
 import { setCf } from "./shifts.ts";
-import type { Bytes, OperandWidth, X86 } from "./x86.ts";
+import type { OperandWidth, X86 } from "./x86.ts";
 
 const CR4_TSD = 1 << 2;
 /** Numbers that exist, a bit each: CR0, CR2 to CR4 and CR8; DR0 to DR7. */
@@ -149,13 +150,25 @@ function ports(define: Parameters<Family>[0]): void {
     { opcode, size: "b", ...(imm && { imm }) },
     { opcode: opcode + 1, ...(imm && { imm }) },
   ];
-  const bytesOf = (x: X86) => (portWidth(x) >> 3) as Bytes;
-  define("in acc, imm", pair(0xe4, "b"), (x) =>
-    x.writeAcc(x.portIn(x.let(x.and(x.imm, 0xff)), bytesOf(x)), portWidth(x)),
-  );
-  define("in acc, dx", pair(0xec), (x) => x.writeAcc(x.portIn(x.readGpr(RDX, 16), bytesOf(x)), portWidth(x)));
-  define("out imm, acc", pair(0xe6, "b"), (x) => x.portOut(x.let(x.and(x.imm, 0xff)), bytesOf(x), x.readAcc(32)));
-  define("out dx, acc", pair(0xee), (x) => x.portOut(x.readGpr(RDX, 16), bytesOf(x), x.readAcc(32)));
+  const bytesOf = (x: X86) => (portWidth(x) >> 3) as 1 | 2 | 4;
+  const exit = (x: X86, direction: "in" | "out", immediate: boolean, port: Expr): void => {
+    const fixed = encodeVmxIo({ port: 0, bytes: bytesOf(x), direction, string: false, rep: false, immediate });
+    x.if(x.field("i32", CPU.ioExits), () => x.system("io-exit", x.or(x.shl(port, 16), x.i64(fixed))), undefined, false);
+  };
+  const input = (x: X86, immediate: boolean, port: Expr): void => {
+    exit(x, "in", immediate, port);
+    x.writeAcc(x.portIn(port, bytesOf(x)), portWidth(x));
+  };
+  const output = (x: X86, immediate: boolean, port: Expr): void => {
+    exit(x, "out", immediate, port);
+    x.portOut(port, bytesOf(x), x.readAcc(32));
+  };
+  const byte = (x: X86) => x.let(x.and(x.imm, 0xff));
+  const dx = (x: X86) => x.let(x.readGpr(RDX, 16));
+  define("in acc, imm", pair(0xe4, "b"), (x) => input(x, true, byte(x)));
+  define("in acc, dx", pair(0xec), (x) => input(x, false, dx(x)));
+  define("out imm, acc", pair(0xe6, "b"), (x) => output(x, true, byte(x)));
+  define("out dx, acc", pair(0xee), (x) => output(x, false, dx(x)));
   define("ins", pair(0x6c), (x) => x.system("ins", x.i64(bytesOf(x))));
   define("outs", pair(0x6e), (x) => x.system("outs", x.i64(bytesOf(x))));
 }

@@ -72,7 +72,8 @@ export class Breakpoints {
     return hits;
   }
 
-  private collect(hits: number): void {
+  /** Bits of DR6 that the current instruction has earned. */
+  collect(hits: number): void {
     if (hits === 0) return;
     this.cpu.setU32(CPU.pendingDebug, this.cpu.u32(CPU.pendingDebug) | hits);
     this.onMatch();

@@ -543,6 +543,26 @@ export class Mmu {
     return available;
   }
 
+  /** As `fetch`, by the TLB where it has the page. */
+  fetchCached(into: Uint8Array, rip: number): number {
+    const { cpu, memory } = this;
+    const linear = cpu.is64 ? rip : (rip + cpu.segmentBase(CS)) % TWO_32;
+    const { length } = into;
+    if (cpu.is64 || rip + length - 1 <= cpu.segmentLimit(CS)) {
+      const host = this.tlbFor(false).hit(linear, length, TLB_ENTRY.execTag);
+      if (host !== 0) {
+        for (let i = 0; i < length; i++) into[i] = memory.bytes[host + i]!;
+        return length;
+      }
+    }
+    return this.fetch(into, rip);
+  }
+
+  /** Entries of page tables that walks in TypeScript have read. */
+  get walkLoads(): number {
+    return this.walker.loads;
+  }
+
   private secondPage = 0;
   /** Bytes of the last `fetch` that lie in its first page. */
   private firstBytes = 0;

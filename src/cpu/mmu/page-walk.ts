@@ -77,6 +77,8 @@ export class PageWalker {
     dirty: false,
     pageBytes: 4096,
   };
+  /** Entries read. */
+  loads = 0;
   private readonly memory: GuestMemory;
   private entryAddress = 0;
   private low = 0;
@@ -105,6 +107,7 @@ export class PageWalker {
   }
 
   private read(address: number, wide: boolean): void {
+    this.loads++;
     const at = this.memory.physical(address);
     this.entryAddress = at;
     this.low = this.memory.read32(at) >>> 0;

@@ -1,3 +1,6 @@
+import type { ExitCpu } from "../../exits/exit-cpu.ts";
+import type { IoPath } from "../../exits/exit-work.ts";
+import type { IoMonitor } from "../../exits/io-monitor.ts";
 import type { ApicBus, IoClient } from "../../io/types.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
 import { CLOCK } from "../../memory/layout.ts";
@@ -41,6 +44,10 @@ export class SystemContext {
   readonly io: IoClient;
   readonly breakpoints: Breakpoints;
   readonly board: CpuBoard;
+  /** Set by the engine: how I/O instructions reach their devices, and whom they go to unless directly. */
+  ioPath: IoPath = "direct";
+  monitor!: IoMonitor;
+  exitCpu!: ExitCpu;
   /** Set by the engine. Delivery in generated code: (cpu, vector, error code or -1, 0, EFLAGS to push) → 1, or 0: refused. */
   gate: (cpu: number, vector: number, errorCode: number, software: number, flags: number) => number = () => 0;
   /** A software interrupt was delivered (since a single step cleared this). */

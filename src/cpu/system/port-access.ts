@@ -1,26 +1,10 @@
 import { type RawFunctions, WAIT } from "../../io/types.ts";
 import type { DEVICE_IMPORTS } from "../interp/imports.ts";
 import type { Mmu } from "../mmu/mmu.ts";
-import { ATTR, CPU, STOP, TR } from "../state.ts";
+import { CPU, STOP } from "../state.ts";
 import { ABANDON } from "../vcpu-state.ts";
 import type { SystemContext } from "./context.ts";
-
-/** IOPL and the I/O permission bitmap of the TSS, SDM vol 1, 19.5. Throws #GP(0). */
-export function checkPort(context: SystemContext, port: number, bytes: number): void {
-  const { cpu, mmu } = context;
-  if (!(cpu.mode & 1) || (!cpu.isV86 && cpu.cpl <= cpu.iopl)) return;
-  const attributes = cpu.attributes(TR);
-  // Only a 32-bit (or 64-bit) TSS has a bitmap.
-  if (attributes & ATTR.unusable || (attributes & 9) !== 9) cpu.gp(0);
-  const limit = cpu.segmentLimit(TR);
-  if (limit < 0x67) cpu.gp(0);
-  const base = cpu.segmentBase(TR);
-  const at = mmu.read16(base + 0x66, true) + (port >> 3);
-  // Two bytes are always read, so both must lie within the limit.
-  if (at + 1 > limit) cpu.gp(0);
-  const mask = ((1 << bytes) - 1) << (port & 7);
-  if (mmu.read16(base + at, true) & mask) cpu.gp(0);
-}
+import { checkPort } from "./permission.ts";
 
 export function waitFor({ cpu }: SystemContext): never {
   cpu.setU32(CPU.stop, STOP.wait);
