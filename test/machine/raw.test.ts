@@ -103,12 +103,7 @@ function randomCode(random: Random): number[] {
   return code;
 }
 
-function runGuest(
-  kind: Kind,
-  code: readonly number[],
-  slice: number,
-  compile: "always" | "never" = "never",
-): Machine {
+function runGuest(kind: Kind, code: readonly number[], slice: number, compile: "always" | "never" = "never"): Machine {
   const machine = createMachine({ memoryMiB: RAM_MIB, clock: "instructions", compile });
   machine.add(mixer(kind), undefined, "mixer");
   machine.boot({ image: kernel([...code, ...x86.exit(0), ...x86.halt]) });
