@@ -5,5 +5,6 @@ export default defineConfig({
     include: ["src/**/*.test.ts", "test/**/*.test.ts"],
     exclude: ["test/guests/**"], // whole boots: vitest.guests.config.ts
     testTimeout: 60_000,
+    hookTimeout: 120_000,
   },
 });

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { buildSoftfloat } from "../../scripts/build-softfloat.ts";
 import { type SoftFloat, softFloatExports } from "../../src/cpu/softfloat/exports.ts";
@@ -8,6 +9,10 @@ import { Oracle } from "./oracle.ts";
 
 /** Random operands for each case; about 900,000 comparisons in all. */
 const RUNS = 6000;
+
+/** FPREM and the transcendentals follow Intel: other makers differ at their edges, and in the last places. */
+const hostIsIntel = process.platform === "linux" && readFileSync("/proc/cpuinfo", "utf8").includes("GenuineIntel");
+const INTEL_ONLY = new Set(["f80_rem"]);
 
 let harness: Harness;
 let bytes: Uint8Array<ArrayBuffer>;
@@ -52,20 +57,23 @@ describe("the module", () => {
 });
 
 describe("equal to the host bit for bit", () => {
-  it.each(exactCases().map((test, number) => [test.operation, number, test] as const))("%s (%i)", (_, number, test) => {
-    expect(compare(harness, test, RUNS, 1000 + number).differences).toEqual([]);
-  });
+  for (const [number, test] of exactCases().entries()) {
+    it.skipIf(!hostIsIntel && INTEL_ONLY.has(test.operation))(`${test.operation} (${number})`, () => {
+      expect(compare(harness, test, RUNS, 1000 + number).differences).toEqual([]);
+    });
+  }
 });
 
 /** The least share of results that must equal the host's; the rest is one unit in the last place away. */
 const SAME_RESULT = 0.92;
 
 describe("within one unit in the last place of the host", () => {
-  it.each(
-    transcendentalCases().map((test, number) => [test.operation, number, test] as const),
-  )("%s (%i)", (_, number, test) => {
-    const { differences, distances } = compare(harness, test, RUNS, 5000 + number, 1);
-    expect(differences).toEqual([]);
-    expect((distances.get(0) ?? 0) / RUNS).toBeGreaterThan(SAME_RESULT);
-  });
+  it.skipIf(!hostIsIntel).each(transcendentalCases().map((test, number) => [test.operation, number, test] as const))(
+    "%s (%i)",
+    (_, number, test) => {
+      const { differences, distances } = compare(harness, test, RUNS, 5000 + number, 1);
+      expect(differences).toEqual([]);
+      expect((distances.get(0) ?? 0) / RUNS).toBeGreaterThan(SAME_RESULT);
+    },
+  );
 });
