@@ -1,4 +1,5 @@
 import type { IoPath } from "../exits/exit-work.ts";
+import { type HypercallServices, Hypercalls } from "../exits/hypercalls.ts";
 import { IoMonitor } from "../exits/io-monitor.ts";
 import { interpreterWasm } from "../generated/interpreter.ts";
 import { softfloatWasm } from "../generated/softfloat.ts";
@@ -96,6 +97,8 @@ export interface VcpuOptions {
   readonly compile?: "auto" | "always" | "never";
   /** How port instructions reach their devices, see `IoMonitor`. Default "direct": without leaving the guest. */
   readonly ioPath?: IoPath;
+  /** What hypercalls reach; without it there are none. */
+  readonly hypercalls?: HypercallServices;
 }
 
 /** Times that a place is reached before it is compiled. */
@@ -145,6 +148,10 @@ export class SoftwareVcpu implements CpuPins {
       instructionDecoder().decode(bytes, available, state.is64, state.initialPrefixes),
     );
     context.monitor = new IoMonitor(context.exitCpu);
+    if (options.hypercalls !== undefined) {
+      context.hypercalls = new Hypercalls(context.exitCpu, context.monitor.work.hypercall, options.hypercalls);
+      context.hypercalls.onFailure = (failure) => context.monitor.onFailure(failure);
+    }
     context.ioPath = options.ioPath ?? "direct";
     state.setU32(CPU.ioExits, context.ioPath === "direct" ? 0 : 1);
     this.breakpoints.onMatch = () => this.requestExit();

@@ -1,4 +1,5 @@
-import { PorticoError } from "../errors.ts";
+import { assert, PorticoError } from "../errors.ts";
+import { CoalescedRing } from "../io/coalesced-ring.ts";
 import type { RawDispatch } from "../io/raw-dispatch.ts";
 import type { MmioReadMode, MmioWriteMode, Range, RangeHandlers, Region } from "../io/types.ts";
 import { createClock } from "./clock.ts";
@@ -163,6 +164,7 @@ class DeviceInstance implements DeviceHost {
   private readonly environment: DeviceEnvironment;
   private readonly deviceClass: { readonly name: string; readonly version: number };
   private readonly raw: RawModule;
+  private ring: CoalescedRing | undefined;
   private readonly registerSets: { registers: Record<string, number>; keepOnReset: boolean }[] = [];
   private readonly timers: Timer[] = [];
   private readonly lines: LineSource[] = [];
@@ -181,7 +183,11 @@ class DeviceInstance implements DeviceHost {
     this.raw = raw;
     this.deviceClass = deviceClass;
     this.name = name;
-    this.clock = createClock(environment.now, environment.epochNs);
+    const { now } = environment;
+    this.clock = createClock(() => {
+      const time = this.ring?.time ?? -1;
+      return time >= 0 ? time : now();
+    }, environment.epochNs);
     this.dma = environment.dma;
     this.board = environment.board;
     this.pciConfiguration = environment.pci;
@@ -209,6 +215,11 @@ class DeviceInstance implements DeviceHost {
 
   mmio(range: Range, handlers: Handlers, options: MmioOptions = {}): Region {
     return this.keep(this.environment.mmio.register(this.name, range, this.compile(handlers), options));
+  }
+
+  coalesce(capacity?: number): void {
+    assert(this.regions.length === 0, "coalesce() comes before the ranges");
+    this.ring = new CoalescedRing(this.environment.now, capacity);
   }
 
   interrupt(gsi: number): InterruptLine {
@@ -348,6 +359,10 @@ class DeviceInstance implements DeviceHost {
   }
 
   private compile(handlers: Handlers): RangeHandlers {
-    return rangeHandlers(handlers, this.raw.compile(handlers));
+    const { ring } = this;
+    const compiled = rangeHandlers(handlers, this.raw.compile(handlers));
+    if (ring === undefined) return compiled;
+    assert(!(handlers.coalesce && compiled.raw?.write), "raw writes are not collected: they are answered at once");
+    return { ...compiled, ring, coalesce: handlers.coalesce ?? false };
   }
 }

@@ -55,6 +55,12 @@ export interface Handlers {
   readonly write?: Handler<Ring0Write, Ring3Write>;
   readonly readString?: StringRead;
   readonly writeString?: StringWrite;
+  /**
+   * Writes are collected, and performed in order before the device is accessed in any other way, when the ring is full,
+   * and after each slice of the guest: their instructions retire at once. Meanwhile `clock.now()` is the time at which
+   * the write was made. Needs `DeviceHost.coalesce`; the writes are not `raw`, and there are no string callbacks.
+   */
+  readonly coalesce?: boolean;
 }
 
 export interface MmioOptions {
@@ -230,6 +236,8 @@ export interface DeviceHost {
   ports(range: Range, handlers: Handlers): Region;
   /** Claims guest-physical addresses outside RAM. Throws `MmioRangeConflictError`. */
   mmio(range: Range, handlers: Handlers, options?: MmioOptions): Region;
+  /** Before any range is claimed: some of them have `coalesce`, and up to `capacity` writes wait at a time (default 256). */
+  coalesce(capacity?: number): void;
   interrupt(gsi: number): InterruptLine;
   timer(fire: () => void): Timer;
   /**

@@ -42,8 +42,11 @@ export interface ExitCpu extends PortPermissionCpu {
   /** Of the instruction that exited, until it is skipped. Canonical, so exact; addresses of the upper half are negative. */
   rip: number;
   readonly code64: boolean;
+  /** Of the code segment. */
+  readonly addressBits: AddressBits;
   /** EFLAGS.DF. */
   readonly down: boolean;
+  setIopl(iopl: number): void;
   /** TF, RF, an interrupt shadow or a breakpoint: retiring an instruction is more than adding its length. */
   readonly eventful: boolean;
   skipState(): SkipCpu;
@@ -71,6 +74,8 @@ export interface ExitCpu extends PortPermissionCpu {
   proveWritable(linear: number, bytes: number): void;
   /** `bytes` bytes within one page as they lie in the host's memory; undefined where they are not ordinary memory. */
   hostMemory(linear: number, bytes: number, write: boolean): Uint8Array | undefined;
+  /** Whether all of a range of linear addresses can be read or written; never faults. */
+  canAccess(linear: number, bytes: number, write: boolean): boolean;
   /** Several units of a string may be moved at once: nobody looks at each of them. */
   readonly mayBatch: boolean;
   /** Units that may be moved now, the one at hand included: it is counted already. */

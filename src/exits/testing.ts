@@ -70,6 +70,13 @@ export class FakeCpu implements ExitCpu {
   setHigh(register: number, value: number): void {
     this.registers[register] = (BigInt(value >>> 0) << 32n) | BigInt(this.low(register));
   }
+  readonly addressBits = 64;
+  setIopl(iopl: number): void {
+    this.iopl = iopl;
+  }
+  canAccess(linear: number, bytes: number): boolean {
+    return linear >= 0 && linear + bytes <= this.memory.length;
+  }
   get down(): boolean {
     return (this.eflags & 0x400) !== 0;
   }

@@ -7,13 +7,14 @@
  * or something fails.
  */
 import { Accounting } from "./accounting.ts";
+import type { CoalescedRing } from "./coalesced-ring.ts";
 import { NOBODY, RAW, RING0, RING3 } from "./counters.ts";
 import { DeviceError, type DeviceErrorCode, type Direction } from "./errors.ts";
 import { Journal, KIND } from "./journal.ts";
 import type { DeviceAccess } from "./mmio-access.ts";
 import type { RawDispatch } from "./raw-dispatch.ts";
 import type { RegionStore } from "./region-store.ts";
-import { COMMIT_LATER, DEFER, type Ring3Read, type Ring3Write, UNUSED, WAIT } from "./types.ts";
+import { COALESCED, COMMIT_LATER, DEFER, FLUSH_FIRST, type Ring3Read, type Ring3Write, UNUSED, WAIT } from "./types.ts";
 import { Wait } from "./wait.ts";
 
 /** What the dispatcher asks of its vCPU. */
@@ -40,6 +41,7 @@ export class Dispatcher implements DeviceAccess {
   readonly accounting = new Accounting();
   private readonly wait = new Wait();
   private readonly source: InstructionSource;
+  private readonly stores: readonly RegionStore[];
   /** Some range has a ring-3 handler. While none has, no access can wait, and nobody needs the journal. */
   private journalled = false;
   /** The operation that the journal is about. */
@@ -66,6 +68,7 @@ export class Dispatcher implements DeviceAccess {
 
   constructor(source: InstructionSource, stores: readonly RegionStore[], raw?: RawDispatch) {
     this.source = source;
+    this.stores = stores;
     this.raw = raw;
     for (const store of stores) {
       store.whenRing3(() => {
@@ -187,6 +190,10 @@ export class Dispatcher implements DeviceAccess {
     width: number,
     answer: number,
   ): number {
+    if (answer === FLUSH_FIRST) {
+      if (this.flushRing(store.regions[region]!.handlers.ring!) === WAIT) return WAIT;
+      return this.deviceRead(store, region, address, width);
+    }
     let from = context;
     let status = answer;
     const offset = address - store.origin[region]!;
@@ -219,6 +226,15 @@ export class Dispatcher implements DeviceAccess {
     // biome-ignore lint/suspicious/noConfusingVoidType: what Ring0Write returns
     answer: number | void,
   ): number {
+    if (answer === COALESCED) {
+      this.accounting.deferral(store, region, RING0);
+      this.record(store.kind | KIND.write | width, address, value);
+      return 0;
+    }
+    if (answer === FLUSH_FIRST) {
+      if (this.flushRing(store.regions[region]!.handlers.ring!) === WAIT) return WAIT;
+      return this.deviceWrite(store, region, address, value, width);
+    }
     let from = context;
     let status = answer ?? 0;
     const offset = address - store.origin[region]!;
@@ -360,6 +376,48 @@ export class Dispatcher implements DeviceAccess {
     this.refresh();
     this.source.requestExit?.();
   }
+
+  // ---- Coalesced writes --------------------------------------------------------------------------------------------
+
+  /** Performs all writes that wait in rings. Returns 0, or `WAIT` while ring 3 is busy with one. */
+  flushCoalesced(): number {
+    for (const store of this.stores) {
+      for (const ring of store.rings) if (ring.count > 0 && this.flushRing(ring) === WAIT) return WAIT;
+    }
+    return 0;
+  }
+
+  /** Writes that wait in rings, the one that ring 3 is busy with included. */
+  get coalescedPending(): boolean {
+    return this.commitPending || this.stores.some(({ rings }) => [...rings].some(({ count }) => count > 0));
+  }
+
+  private flushRing(ring: CoalescedRing): number {
+    if (this.wait.active) return WAIT;
+    while (ring.count > 0) if (ring.take(this.performLater) === WAIT) return WAIT;
+    return 0;
+  }
+
+  /** A write of an instruction that has retired; it is in no journal. */
+  private readonly performLater = (
+    store: RegionStore,
+    region: number,
+    offset: number,
+    value: number,
+    width: number,
+  ): number => {
+    const address = store.origin[region]! + offset;
+    const ring0 = store.ring0Write[region];
+    const ring3 = store.ring3Write[region];
+    const status = ring0 === undefined ? DEFER : (ring0(offset, value, width) ?? 0);
+    if ((status === DEFER || status === COMMIT_LATER) && ring3 !== undefined) {
+      return this.callRing3Write(store, region, ring3, address, offset, value, width, true);
+    }
+    const nobody = status === DEFER || status === COMMIT_LATER || status === UNUSED;
+    if (!nobody && !(status >= 0)) throw this.badResult(store, region, "write", address, width, status);
+    this.accounting.write(store, region, nobody ? NOBODY : RING0, address, width, value);
+    return 0;
+  };
 
   // ---- Ring 3 ------------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@
  * dispatcher needs is in arrays indexed by that number. Number 0 is "nobody". Pieces never overlap. Numbers are not used
  * again, so that the counters of a range outlive it.
  */
+import type { CoalescedRing } from "./coalesced-ring.ts";
 import { COUNTER, NOBODY, RAW, RING0, type UnclaimedCounts } from "./counters.ts";
 import {
   describeRange,
@@ -17,7 +18,9 @@ import {
 import { KIND } from "./journal.ts";
 import type { RawDispatch, RawFunction } from "./raw-dispatch.ts";
 import {
+  COALESCED,
   DEFER,
+  FLUSH_FIRST,
   type Range,
   type RangeHandlers,
   type Region,
@@ -88,6 +91,10 @@ export class RegionStore {
   /** Mapped pieces, by address. */
   readonly order: number[] = [];
 
+  /** Where writes of these regions wait. */
+  readonly rings = new Set<CoalescedRing>();
+  /** Changes whenever a piece appears or disappears. */
+  generation = 0;
   private hasRing3 = false;
   private readonly ring3Listeners: (() => void)[] = [];
   private readonly limit: number;
@@ -223,6 +230,7 @@ export class RegionStore {
 
   /** Puts a piece at its `start` to `end`. */
   map(piece: number): void {
+    this.generation++;
     const start = this.start[piece]!;
     const end = this.end[piece]!;
     this.order.splice(this.firstEndingAfter(start), 0, piece);
@@ -235,6 +243,7 @@ export class RegionStore {
 
   /** Takes a piece off the space; its counters stay. */
   unmap(piece: number): void {
+    this.generation++;
     this.order.splice(this.order.indexOf(piece), 1);
     this.paint(this.start[piece]!, this.end[piece]!, 0);
     if (this.slot[piece] !== 0) this.raw?.slots.invalidate(this.slot[piece]!);
@@ -297,11 +306,27 @@ export class RegionStore {
     const has = (handlers: { read?: unknown; write?: unknown } | undefined, bit: number) =>
       handlers?.read || handlers?.write ? bit : 0;
     this.contexts[piece] = has(raw, 1) | has(ring0, 2) | has(ring3, 4);
-    this.slot[piece] = this.raw?.allocate(region.handlers) ?? 0;
+    if (region.handlers.ring !== undefined) this.collectWrites(piece, region.handlers);
+    // Emitted code would not look at the ring.
+    this.slot[piece] = region.handlers.ring === undefined ? (this.raw?.allocate(region.handlers) ?? 0) : 0;
     const isEmitted = this.slot[piece] !== 0;
     this.emittedRead[piece] = isEmitted ? this.raw?.functionOf(raw?.read) : undefined;
     this.emittedWrite[piece] = isEmitted ? this.raw?.functionOf(raw?.write) : undefined;
     return piece;
+  }
+
+  /** Nothing goes past the writes of the device that wait. */
+  private collectWrites(piece: number, { ring, coalesce }: RangeHandlers): void {
+    if (ring === undefined) return;
+    this.rings.add(ring);
+    const read = this.innerRead[piece]!;
+    const write = this.innerWrite[piece]!;
+    this.innerRead[piece] = (offset, width) => (ring.count > 0 ? FLUSH_FIRST : read(offset, width));
+    this.innerWrite[piece] = coalesce
+      ? (offset, value, width) => (ring.append(this, piece, offset, value, width) ? COALESCED : FLUSH_FIRST)
+      : (offset, value, width) => (ring.count > 0 ? FLUSH_FIRST : write(offset, value, width));
+    if (coalesce) this.innerWriteContext[piece] = RING0;
+    this.readString[piece] = this.writeString[piece] = undefined;
   }
 
   /** The pieces in a range, when all of it belongs to `owner`; otherwise throws, and nothing has changed. */

@@ -4,6 +4,7 @@
  */
 
 import type { Expr, FunctionBuilder } from "../emit/index.ts";
+import type { CoalescedRing } from "./coalesced-ring.ts";
 
 /** Bytes of one access. Ports never see 8. */
 export type Width = 1 | 2 | 4 | 8;
@@ -20,6 +21,9 @@ export const UNUSED = -2;
 export const COMMIT_LATER = -3;
 /** From the dispatcher to an engine: the access waits for ring 3. Abandon the instruction, restart it when told. */
 export const WAIT = -4;
+/** From a range whose device collects writes: it has collected this one, or those that wait come first. */
+export const COALESCED = -5;
+export const FLUSH_FIRST = -6;
 
 /**
  * Ring-0 handlers: synchronous, on the CPU's thread, allocation-free. `offset` counts from the start of the range,
@@ -131,6 +135,10 @@ export interface RangeHandlers {
     readonly writeString?: StringWrite;
   };
   readonly ring3?: { readonly read?: Ring3Read; readonly write?: Ring3Write };
+  /** Writes of the device that wait here are performed before anything else reaches this range. */
+  readonly ring?: CoalescedRing;
+  /** Writes of this range itself go to the ring: their instructions retire at once. Needs `ring`; excludes `raw.write`. */
+  readonly coalesce?: boolean;
 }
 
 export interface Range {

@@ -97,6 +97,16 @@ export class VcpuIo implements IoClient {
     return this.dispatcher.flushCommits();
   }
 
+  /** Writes that wait in rings, see `RangeHandlers.coalesce`. */
+  get coalescedPending(): boolean {
+    return this.dispatcher.coalescedPending;
+  }
+
+  /** Performs them; between two slices. Returns 0, or `WAIT` while ring 3 is busy with one. */
+  flushCoalesced(): number {
+    return this.dispatcher.flushCoalesced();
+  }
+
   /** Times that a restarted operation did something else than what it had done before. */
   get divergences(): number {
     return this.dispatcher.journal.divergences;

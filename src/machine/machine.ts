@@ -8,15 +8,20 @@ import { TimerQueue } from "../device/timer-queue.ts";
 import type { Board, DeviceClass } from "../device/types.ts";
 import type { ShadowSegment } from "../devices/pci-host.ts";
 import { PorticoError } from "../errors.ts";
-import type { ExitFailure, ExitStatistics, IoPath } from "../exits/index.ts";
+import { type ExitFailure, type ExitStatistics, HandleTable, type IoPath } from "../exits/index.ts";
 import {
   createIoClient,
+  type Doorbell,
+  Doorbells,
   type IoStatistics,
   MmioSpace,
   PortSpace,
+  type Range,
   RawDispatch,
+  type Space,
   statistics,
   type VcpuIo,
+  WAIT,
 } from "../io/index.ts";
 import { GuestMemory } from "../memory/guest-memory.ts";
 import { RAM_MAX } from "../memory/layout.ts";
@@ -63,6 +68,8 @@ export interface MachineOptions {
    * "trap": as exits to a monitor, which knows all about them, that they are I/O, or nothing. The guest cannot tell.
    */
   readonly ioPath?: IoPath;
+  /** Whether CPUID announces hypercalls (see `HYPERCALL`), and VMCALL and VMMCALL make them. Default true. */
+  readonly hypercalls?: boolean;
   /**
    * Up to four IDE disks: primary master and slave, secondary master and slave. Their contents stay the caller's, who
    * closes them when the machine is disposed. Without any there is no IDE controller.
@@ -73,6 +80,13 @@ export interface MachineOptions {
 export interface MachineProfile extends IoStatistics {
   /** Kinds of exits that there were. */
   readonly exits: readonly ExitStatistics[];
+}
+
+/** See `Machine.passThrough`. */
+export interface PassThrough {
+  readonly bytes: Uint8Array;
+  map(): void;
+  unmap(): void;
 }
 
 export interface MachineEnd {
@@ -108,6 +122,8 @@ export class Machine {
   /** Told of each exit that could not be completed, see `IoMonitor`; the guest gets #GP(0) for it. */
   onExitFailure: (failure: ExitFailure) => void = () => {};
   readonly io: VcpuIo;
+  private readonly handles: HandleTable;
+  private readonly doorbells = new Doorbells();
   private readonly timers = new TimerQueue();
   private readonly lines = new InterruptLines(GSI_COUNT);
   private readonly loop = new HostLoop();
@@ -146,6 +162,7 @@ export class Machine {
     const raw = new RawDispatch(memory.memory);
     this.ports = new PortSpace(raw);
     this.mmio = new MmioSpace({ memory, raw });
+    this.handles = new HandleTable(this.ports, this.mmio, memory);
     this.clock = new MachineClock(memory.memory, clock);
     this.pci = new PciBus((slot, pin) => {
       const line = PCI_INTERRUPTS.line(slot, pin - 1);
@@ -188,6 +205,7 @@ export class Machine {
     this.vcpu = new SoftwareVcpu(memory, this.io, board, 0, {
       compile: options.compile ?? "auto",
       ioPath: options.ioPath ?? "direct",
+      ...(options.hypercalls !== false && { hypercalls: { handles: this.handles, doorbells: this.doorbells } }),
     });
     this.vcpu.monitor.onFailure = (failure) => this.onExitFailure(failure);
     this.pc = buildPc(this.devices, this.lines, this.pci, {
@@ -239,6 +257,41 @@ export class Machine {
   add<Options, Api>(deviceClass: DeviceClass<Options, Api>, options: Options, name?: string): Api {
     const api = this.devices.add(deviceClass, options, name);
     return api;
+  }
+
+  /**
+   * A doorbell: what the guest writes into the range retires at once, and after the slice the listener hears how often.
+   * Without a range it is rung by call alone, by its `id`. Throws as claiming the range does.
+   */
+  doorbell(listener: (count: number) => void, range?: Range & { readonly space: Space }): Doorbell {
+    const bell = this.doorbells.add(listener);
+    if (range === undefined) return bell;
+    const { ports, mmio } = this;
+    const region =
+      range.space === "port"
+        ? ports.register("doorbell", range, bell.handlers)
+        : mmio.register("doorbell", range, bell.handlers, { readMode: "passthrough", writeMode: "passthrough" });
+    return {
+      ...bell,
+      dispose: () => {
+        region.dispose();
+        bell.dispose();
+      },
+    };
+  }
+
+  /**
+   * Memory that host and guest share, in whole pages outside RAM: while it is mapped, the guest reaches it without any
+   * exit, and devices' MMIO behind it is out of reach; handles for that become stale. Throws `MemoryError`.
+   */
+  passThrough({ base, length }: Range): PassThrough {
+    const { memory } = this;
+    if (base < memory.ramBytes)
+      throw new PorticoError("MEMORY_RANGE", `0x${base.toString(16)} is RAM: pass memory through above it`);
+    const host = memory.allocateExtra(length);
+    const map = () => memory.mapExtra(base, length, host, true);
+    map();
+    return { bytes: memory.bytes.subarray(host, host + length), map, unmap: () => memory.unmapExtra(base, length) };
   }
 
   // --- booting --------------------------------------------------------------------------------------------------
@@ -381,6 +434,7 @@ export class Machine {
 
   /** One slice. A number: there is nothing to run for so many ms, or until the loop is woken. */
   private slice(limit = Number.POSITIVE_INFINITY): number | undefined {
+    if (this.waiting === undefined && !this.flushCoalesced()) return Number.POSITIVE_INFINITY;
     if (this.resetRequested && !this.io.commitPending) this.resetNow();
     if (this.waiting !== undefined) return Number.POSITIVE_INFINITY;
     for (const input of this.inputs.splice(0)) input();
@@ -398,6 +452,8 @@ export class Machine {
       if (this.disposed) this.close();
     }
     this.interrupted = exit.reason === "wait";
+    this.doorbells.deliver();
+    if (exit.reason !== "wait" && !this.disposed) this.flushCoalesced();
     switch (exit.reason) {
       case "shutdown":
         this.events.tripleFaults++;
@@ -411,6 +467,13 @@ export class Machine {
       default:
         return undefined;
     }
+  }
+
+  /** Performs the writes that devices have collected. False: ring 3 is busy with one. */
+  private flushCoalesced(): boolean {
+    if (this.io.flushCoalesced() !== WAIT) return true;
+    this.waitFor(this.io.waiting ?? Promise.resolve());
+    return false;
   }
 
   /** ms to the next deadline; `undefined` when it is there. */
@@ -481,6 +544,7 @@ export class Machine {
     this.memory.setA20(true);
     this.io.clearJournal();
     this.devices.reset();
+    this.handles.clear();
     this.vcpu.reset();
   }
 
@@ -525,6 +589,7 @@ export class Machine {
       cpu: this.vcpu.state.save(),
       memory: this.memory.save(),
       devices: this.devices.save(),
+      handles: this.handles.save(),
       ...(this.booted && { boot: this.booted }),
     };
   }
@@ -536,7 +601,7 @@ export class Machine {
   }
 
   private get isWhole(): boolean {
-    return !this.inSlice && !this.interrupted && this.waiting === undefined && !this.io.commitPending;
+    return !this.inSlice && !this.interrupted && this.waiting === undefined && !this.io.coalescedPending;
   }
 
   private serveSnapshots(): void {
@@ -566,6 +631,7 @@ export class Machine {
       throw new PorticoError("SNAPSHOT_INVALID", `the snapshot holds what no device saved: ${error}`, { cause: error });
     }
     this.memory.loadContents(snapshot.memory);
+    this.handles.load(snapshot.handles ?? []);
     this.booted = snapshot.boot;
     this.interrupted = false;
     this.waiting = undefined;
@@ -591,11 +657,11 @@ export class Machine {
   /** SHA-256 of memory, vCPU, devices and time, as hexadecimal digits. Equal states have equal hashes. */
   async stateHash(): Promise<string> {
     const { bytes, layout } = this.memory;
-    const { memory, cpu, clock, devices } = this.save();
+    const { memory, cpu, clock, devices, handles } = this.save();
     // A disk's contents may be large: byte arrays are hashed on their own, the text holds their lengths.
     const arrays: Uint8Array[] = [];
     const text = new TextEncoder().encode(
-      JSON.stringify([memory.map, memory.a20, devices, clock], (_, value) => {
+      JSON.stringify([memory.map, memory.a20, devices, clock, handles], (_, value) => {
         if (value instanceof Uint8Array) return { $bytes: arrays.push(value) && value.length };
         return typeof value === "bigint" ? `${value}` : value;
       }),

@@ -1,5 +1,6 @@
 import type { SavedDevice } from "../device/device-set.ts";
 import { PorticoError } from "../errors.ts";
+import type { SavedHandles } from "../exits/handles.ts";
 import type { MemorySnapshot } from "../memory/snapshot.ts";
 import type { BootOptions } from "./boot/boot-options.ts";
 import type { ClockMode } from "./clock.ts";
@@ -16,6 +17,8 @@ export interface MachineSnapshot {
   readonly cpu: Uint8Array;
   readonly memory: MemorySnapshot;
   readonly devices: Readonly<Record<string, SavedDevice>>;
+  /** Ranges that the guest has mapped by hypercall. */
+  readonly handles?: SavedHandles;
   /** What a reset loads again. */
   readonly boot?: BootOptions;
 }

@@ -185,6 +185,14 @@ export class GuestMemory {
     this.flushListeners();
   }
 
+  /** Takes them away: `io/` answers there again. */
+  unmapExtra(base: number, length: number): void {
+    checkPages(base, length);
+    this.pages.unmap(base, length);
+    this.flagSpecialPages(base, length);
+    this.flushListeners();
+  }
+
   /** An image as ROM from `base` (whole pages; the rest of the last page reads as ones). */
   mapRom(base: number, image: Uint8Array): void {
     const length = this.romLength(image);

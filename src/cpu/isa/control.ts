@@ -243,6 +243,9 @@ function system(define: Parameters<Family>[0]): void {
     x.requireCpl0();
     x.system("swapgs");
   });
+  // VMCALL and VMMCALL (SDM vol 3, 31.3; APM vol 3, VMMCALL): either calls the monitor, if there is one to call.
+  define("vmcall", { map: 1, opcode: 0x01, digit: 0, rm: 1 }, (x) => x.system("hypercall"));
+  define("vmmcall", { map: 1, opcode: 0x01, digit: 3, rm: 1 }, (x) => x.system("hypercall"));
   define("rdtscp", { map: 1, opcode: 0x01, digit: 7, rm: 1 }, (x) => x.system("rdtscp"));
 
   define("lar", { map: 1, opcode: 0x02, modrm: true }, (x) => {

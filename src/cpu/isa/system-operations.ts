@@ -49,6 +49,7 @@ export const SYSTEM_OPERATIONS = [
   "enter", // bytes, level, width
   "pusha", // width
   "popa", // width
+  "hypercall",
   "io-exit", // exit qualification (IN and OUT that leave the guest)
   "ins", // bytes
   "outs", // bytes

@@ -1,5 +1,6 @@
 import type { ExitCpu } from "../../exits/exit-cpu.ts";
 import type { IoPath } from "../../exits/exit-work.ts";
+import type { Hypercalls } from "../../exits/hypercalls.ts";
 import type { IoMonitor } from "../../exits/io-monitor.ts";
 import type { ApicBus, IoClient } from "../../io/types.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
@@ -48,6 +49,8 @@ export class SystemContext {
   ioPath: IoPath = "direct";
   monitor!: IoMonitor;
   exitCpu!: ExitCpu;
+  /** Undefined: there are no hypercalls, and CPUID says so. */
+  hypercalls: Hypercalls | undefined;
   /** Set by the engine. Delivery in generated code: (cpu, vector, error code or -1, 0, EFLAGS to push) → 1, or 0: refused. */
   gate: (cpu: number, vector: number, errorCode: number, software: number, flags: number) => number = () => 0;
   /** A software interrupt was delivered (since a single step cleared this). */

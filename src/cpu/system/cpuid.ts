@@ -1,3 +1,4 @@
+import { PV_FEATURE, PV_VERSION } from "../../exits/hypercall-abi.ts";
 import { RESULT } from "../interp/imports.ts";
 import { CPU, RAX, RBX, RCX, RDX } from "../state.ts";
 import { CR4, type SystemContext } from "./context.ts";
@@ -27,6 +28,7 @@ const EXTENDED_EDX = bits(20, 27, 29); // NX RDTSCP LM
 const SYSCALL_BIT = 1 << 11;
 const INVARIANT_TSC = bits(8);
 const ARAT = bits(2);
+const PV_FEATURES = PV_FEATURE.io | PV_FEATURE.handles | PV_FEATURE.doorbells;
 const MAX_BASIC = 0x15;
 const MAX_EXTENDED = 0x8000_0008;
 
@@ -36,7 +38,7 @@ const brand = (leaf: number): Leaf => {
 };
 
 function leafOf(context: SystemContext, leaf: number, subleaf: number): Leaf {
-  const { cpu, board } = context;
+  const { cpu, board, hypercalls } = context;
   switch (leaf) {
     case 0:
       return [MAX_BASIC, word(VENDOR, 0), word(VENDOR, 8), word(VENDOR, 4)];
@@ -57,7 +59,14 @@ function leafOf(context: SystemContext, leaf: number, subleaf: number): Leaf {
     case 0x15:
       return [1, 1, 1_000_000_000, 0];
     case 0x4000_0000:
-      return [0x4000_0000, word(HYPERVISOR, 0), word(HYPERVISOR, 4), word(HYPERVISOR, 8)];
+      return [
+        hypercalls === undefined ? 0x4000_0000 : 0x4000_0001,
+        word(HYPERVISOR, 0),
+        word(HYPERVISOR, 4),
+        word(HYPERVISOR, 8),
+      ];
+    case 0x4000_0001:
+      return hypercalls === undefined ? ZERO : [PV_FEATURES, PV_VERSION, 0, 0];
     case 0x8000_0000:
       return [MAX_EXTENDED, 0, 0, 0];
     case 0x8000_0001:

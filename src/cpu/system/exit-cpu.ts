@@ -10,6 +10,7 @@ import type { SystemContext } from "./context.ts";
 
 /** A page's worth: nobody asks for more. */
 const PAGE = 4096;
+const TWO_32 = 0x1_0000_0000;
 
 /** The bits of an address that an instruction with these prefixes uses. */
 export function addressBits({ cpu }: SystemContext, px: number): 16 | 32 | 64 {
@@ -81,6 +82,13 @@ export class SoftwareExitCpu implements ExitCpu {
   }
   get code64(): boolean {
     return this.context.cpu.is64;
+  }
+  get addressBits(): 16 | 32 | 64 {
+    return addressBits(this.context, this.context.cpu.initialPrefixes);
+  }
+  setIopl(iopl: number): void {
+    const { cpu } = this.context;
+    cpu.setU32(CPU.eflags, (cpu.u32(CPU.eflags) & ~FLAG.iopl) | (iopl << 12));
   }
   get down(): boolean {
     return (this.context.cpu.u32(CPU.eflags) & FLAG.df) !== 0;
@@ -185,6 +193,26 @@ export class SoftwareExitCpu implements ExitCpu {
     const { mmu, memory } = this.context;
     const host = mmu.hostPage(linear, write);
     return host === 0 ? undefined : memory.bytes.subarray(host, host + bytes);
+  }
+
+  canAccess(linear: number, bytes: number, write: boolean): boolean {
+    const { cpu, mmu } = this.context;
+    const fault = cpu.u64(CPU.cr2);
+    const end = linear + bytes;
+    if (!cpu.is64 && end > TWO_32) return false;
+    try {
+      for (let at = linear; at < end; at += PAGE - (((at % PAGE) + PAGE) % PAGE)) {
+        // Neither touches a device.
+        if (write) mmu.prove(at, 1);
+        else mmu.hostPage(at, false);
+      }
+      return true;
+    } catch (thrown) {
+      if (thrown !== ABANDON) throw thrown;
+      cpu.setU32(CPU.stop, STOP.none);
+      cpu.setU64(CPU.cr2, fault);
+      return false;
+    }
   }
 
   get mayBatch(): boolean {

@@ -2,7 +2,7 @@
 import type { StringAccess } from "../../exits/string-io.ts";
 import { encodeVmxIo } from "../../exits/vmx-io.ts";
 import { RESULT } from "../interp/imports.ts";
-import { CS, RDX } from "../state.ts";
+import { CS, RDX, VECTOR } from "../state.ts";
 import type { SystemContext } from "./context.ts";
 import { checkPort } from "./permission.ts";
 
@@ -39,5 +39,16 @@ function leave(context: SystemContext, qualification: number, port: number, byte
       // A guest that has no rights at all: whatever port it is, there is a #GP(0), and its frame is all that is known.
       monitor.trap({ vector: 13, errorCode: 0, cs: context.cpu.selector(CS), rip: start });
   }
+  return RESULT.refetch;
+}
+
+/** VMCALL and VMMCALL. Without anybody to call, they do not exist. */
+export function hypercall(context: SystemContext): number {
+  const { cpu, hypercalls } = context;
+  if (hypercalls === undefined) return cpu.fault(VECTOR.ud);
+  const start = context.startRip;
+  const length = context.rip - start;
+  context.rip = start;
+  hypercalls.call(length);
   return RESULT.refetch;
 }

@@ -16,7 +16,7 @@ import { farCall, farJump, farReturn, interruptReturn } from "./far-transfers.ts
 import { swapGs, syscall, sysenter, sysexit, sysret } from "./fast-calls.ts";
 import { restoreEnvironment, restoreState, saveEnvironment, saveState } from "./fpu-environment.ts";
 import { fxrstor, fxsave } from "./fpu-state.ts";
-import { ioExit } from "./io-exits.ts";
+import { hypercall, ioExit } from "./io-exits.ts";
 import { readMsr, readTimeStamp, writeMsr } from "./msrs.ts";
 import {
   loadAccessRights,
@@ -145,6 +145,7 @@ const OPERATIONS: Readonly<Record<SystemOperation, Operation>> = {
   enter: enterFrame,
   pusha: pushAll,
   popa: popAll,
+  hypercall,
   "io-exit": ioExit,
   ins: inString,
   outs: outString,

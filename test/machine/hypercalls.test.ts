@@ -1,0 +1,515 @@
+import { describe, expect, it } from "vitest";
+import { CPU } from "../../src/cpu/state.ts";
+import { defineDevice, ring3 } from "../../src/device/define.ts";
+import { HYPERCALL, PV_ERROR } from "../../src/exits/index.ts";
+import { createMachine, type Machine, type MachineOptions } from "../../src/machine/machine.ts";
+import { Random } from "../differential/prng.ts";
+import { KERNEL, kernel, x86 } from "./guests.ts";
+import { differences, MODES, type Outcome, randomState, run, type State, subject } from "./io-conformance.ts";
+
+const RAM_MIB = 8;
+const MMIO = { base: RAM_MIB * 2 ** 20, length: 0x2000 };
+const PORTS = { base: 0x700, length: 8 };
+const { data: DATA } = KERNEL;
+const VMCALL = [0x0f, 0x01, 0xc1];
+const VMMCALL = [0x0f, 0x01, 0xd9];
+
+/** MOV ebx, ecx, edx, esi; MOV eax, number; VMCALL; then EAX and EDX go to the next two dwords of results. */
+function calls(list: readonly (readonly number[])[], instruction = VMCALL): number[] {
+  return list.flatMap(([number = 0, b = 0, c = 0, d = 0, s = 0], index) => [
+    ...[x86.mov(3, b), x86.mov(1, c), x86.mov(2, d), x86.mov(6, s), x86.mov(0, number)].flat(),
+    ...instruction,
+    ...x86.storeEax(DATA + index * 8),
+    ...[0x89, 0x15, ...x86.dword(DATA + index * 8 + 4)],
+  ]);
+}
+
+interface Bench {
+  readonly machine: Machine;
+  readonly log: string[];
+}
+
+/** Ports and MMIO, whose reads give `offset + 0x10 * width`. */
+function bench(options: MachineOptions & { waits?: boolean } = {}): Bench {
+  const machine = createMachine({ memoryMiB: RAM_MIB, clock: "instructions", ...options });
+  const log: string[] = [];
+  const handlers = (space: string) => {
+    const read = (offset: number, width: number) => {
+      log.push(`${space} read ${offset} ${width}`);
+      return offset + 0x10 * width;
+    };
+    const write = (offset: number, value: number, width: number) => {
+      log.push(`${space} write ${offset} ${width} ${value}`);
+    };
+    if (!options.waits) return { read, write };
+    const later = () => Promise.resolve();
+    return {
+      read: ring3((offset: number, width: number) => later().then(() => read(offset, width))),
+      write: ring3((offset: number, value: number, width: number) => later().then(() => write(offset, value, width))),
+    };
+  };
+  const device = defineDevice("d", (host) => {
+    host.ports(PORTS, handlers("port"));
+    host.mmio(MMIO, handlers("mmio"), { readMode: "passthrough", writeMode: "passthrough" });
+  });
+  machine.add(device, undefined);
+  return { machine, log };
+}
+
+async function runs({ machine }: Bench, code: readonly number[]): Promise<void> {
+  machine.boot({ image: kernel([...code, ...x86.exit(0), ...x86.halt]) });
+  expect(await machine.run()).toEqual({ reason: "debug-exit", status: 1 });
+}
+
+const result = ({ machine }: Bench, index: number) => machine.memory.read32(DATA + index * 8) | 0;
+const second = ({ machine }: Bench, index: number) => machine.memory.read32(DATA + index * 8 + 4) | 0;
+
+describe("discovery", () => {
+  const cpuid = (leaf: number) => [
+    ...x86.mov(0, leaf),
+    ...[0x0f, 0xa2],
+    ...x86.storeEax(DATA),
+    ...[0x89, 0x1d, ...x86.dword(DATA + 4)],
+  ];
+
+  it("is a leaf behind a signature of its own, if announced", async () => {
+    const announced = bench();
+    await runs(announced, cpuid(0x4000_0000));
+    expect([result(announced, 0), second(announced, 0)]).toEqual([0x4000_0001, 0x7472_6f50]); // "Port"
+    await runs(announced, cpuid(0x4000_0001));
+    expect([result(announced, 0), second(announced, 0)]).toEqual([7, 1]);
+    const silent = bench({ hypercalls: false });
+    await runs(silent, cpuid(0x4000_0000));
+    expect(result(silent, 0)).toBe(0x4000_0000);
+    await runs(silent, cpuid(0x4000_0001));
+    expect(result(silent, 0)).toBe(0);
+  });
+
+  it("without it there is no such instruction", async () => {
+    const { machine } = bench({ hypercalls: false });
+    const vectors: number[] = [];
+    machine.vcpu.onException = (vector) => {
+      machine.stop();
+      return vectors.push(vector) > 0;
+    };
+    machine.boot({ image: kernel([...VMCALL, ...x86.halt]) });
+    await machine.run();
+    expect(vectors).toEqual([6]);
+  });
+
+  it.each([
+    ["VMCALL", VMCALL],
+    ["VMMCALL", VMMCALL],
+  ])("%s: unknown calls give -1000", async (_, instruction) => {
+    const b = bench();
+    await runs(b, calls([[0], [1], [HYPERCALL.io + 3], [0xffff_ffff], [HYPERCALL.notify + 1]], instruction));
+    for (let i = 0; i < 5; i++) expect(result(b, i)).toBe(PV_ERROR.unknown);
+  });
+});
+
+/** Memory but for code, tables and stack; registers but for RAX and RIP. */
+function comparable({ cpu, ram, log, registers, end }: Outcome) {
+  const view = new DataView(cpu.buffer, cpu.byteOffset);
+  const gprs = [1, 2, 6, 7].map((number) => view.getBigUint64(CPU.gpr + number * 8, true).toString(16));
+  return {
+    end,
+    log: log.replaceAll(/^\d+: /gm, ""),
+    registers,
+    gprs,
+    cr2: view.getBigUint64(CPU.cr2, true),
+    memory: Buffer.from(ram.subarray(0, 0x1_0000)).toString("base64"),
+  };
+}
+
+const CODE_AT = 0x1_0200;
+
+/** A state of its kind with other code, and a value in RBX. */
+function withCode(state: State, code: readonly number[], rip: number): State {
+  const cpu = state.cpu.slice();
+  const ram = state.ram.slice();
+  const view = new DataView(cpu.buffer);
+  view.setBigUint64(CPU.gpr + 3 * 8, view.getBigUint64(CPU.gpr, true), true);
+  view.setBigInt64(CPU.rip, BigInt(rip), true);
+  view.setUint32(CPU.interruptShadow, 0, true);
+  view.setUint32(CPU.eflags, view.getUint32(CPU.eflags, true) & ~0x1_0100, true);
+  ram.set([...code, 0xf4], CODE_AT);
+  return { description: state.description, cpu, ram };
+}
+
+/** Every form: its number, and the instruction. */
+const FORMS = [0, 1, 2].flatMap((size) =>
+  [0, 4, 8, 12, 16, 20, 24, 28].map((kind) => {
+    const string = (kind & 16) !== 0;
+    const out = (kind & 8) !== 0;
+    const variant = (kind & 4) !== 0;
+    return { number: HYPERCALL.io + kind + size, size, string, out, variant };
+  }),
+);
+
+describe("the 24 forms", () => {
+  it.each(["protected32", "protected16", "real", "long"] as const)("%s: as the instruction", async (mode) => {
+    const one = subject("direct", "never");
+    const random = new Random(0x20_0000 + MODES.indexOf(mode));
+    let faults = 0;
+    for (let round = 0; round < 30; round++) {
+      for (const form of FORMS) {
+        let state = randomState(one, random, mode);
+        while (/user/.test(state.description)) state = randomState(one, random, mode);
+        const view = new DataView(state.cpu.buffer);
+        // Debug registers would tell apart what stands where.
+        view.setUint32(CPU.dr + 56, 0x400, true);
+        // To its end, and without interrupts.
+        view.setUint16(CPU.gpr + 8, view.getUint16(CPU.gpr + 8, true) % 16, true);
+        view.setUint32(CPU.gpr + 12, 0, true);
+        const dx = view.getUint16(CPU.gpr + 16, true);
+        if (dx > 0x14c && dx < 0x152) view.setUint16(CPU.gpr + 16, 0x140, true);
+        const wide = mode === "protected32" || mode === "long";
+        const base = (mode === "protected16" || mode === "real" ? CODE_AT - 0x1_0000 : CODE_AT) + 0;
+        const port = view.getUint16(CPU.gpr + 2 * 8, true) & 0xff;
+        const opcode = form.string
+          ? (form.out ? 0x6e : 0x6c) + (form.size > 0 ? 1 : 0)
+          : (form.variant ? 0xe4 : 0xec) + (form.out ? 2 : 0) + (form.size > 0 ? 1 : 0);
+        const operandSize = form.size > 0 && (form.size === 1) === wide ? [0x66] : [];
+        const rep = form.string && form.variant ? [0xf3] : [];
+        const immediate = !form.string && form.variant ? [port] : [];
+        const instruction = withCode(state, [...operandSize, ...rep, opcode, ...immediate], base);
+        const call = withCode(state, [...(wide ? [] : [0x66]), ...x86.mov(0, form.number), ...VMCALL], base);
+        const expected = await run(one, instruction);
+        const actual = await run(one, call);
+        expect(comparable(actual), `${state.description} ${form.number.toString(16)}`).toEqual(comparable(expected));
+        const rax = ({ cpu }: Outcome) => new DataView(cpu.buffer).getBigUint64(CPU.gpr, true);
+        const bits = BigInt(8 << form.size);
+        // A fault leaves RAX as it was.
+        if (comparable(expected).cr2 !== 0n) faults++;
+        else if (!form.out && !form.string) expect(rax(actual)).toBe(BigInt.asUintN(Number(bits), rax(expected)));
+      }
+    }
+    if (mode === "long") expect(faults).toBeGreaterThan(20);
+  });
+
+  it("belong to CPL 0: others get -EPERM and nothing happens", async () => {
+    const one = subject("direct", "never");
+    const random = new Random(3);
+    for (let round = 0; round < 40; round++) {
+      let state = randomState(one, random, random.pick(["protected32", "long"] as const));
+      while (!/user/.test(state.description)) state = randomState(one, random, "long");
+      const call = withCode(state, [...x86.mov(0, HYPERCALL.io + random.below(32)), ...VMCALL, 0x90, 0x90], CODE_AT);
+      const { log, cpu } = await run(one, call);
+      const rax = new DataView(cpu.buffer).getBigInt64(CPU.gpr, true);
+      expect(log).toBe("");
+      expect(BigInt.asIntN(32, rax)).toBe(BigInt(PV_ERROR.permission));
+    }
+  });
+
+  it("IODELAY and SET_IOPL_MASK", async () => {
+    const b = bench();
+    const seen: string[] = [];
+    b.machine.io.onAccess = (space, direction, address) => seen.push(`${space} ${direction} ${address}`);
+    const pushf = [0x9c, 0x58, ...x86.storeEax(DATA + 0x100)];
+    await runs(b, [
+      ...calls([[HYPERCALL.ioDelay], [HYPERCALL.setIoplMask, 0x2000], [HYPERCALL.setIoplMask, 0x3001]]),
+      ...x86.mov(4, KERNEL.stack),
+      ...pushf,
+    ]);
+    expect([0, 1, 2].map((index) => result(b, index))).toEqual([0, 0, PV_ERROR.invalid]);
+    expect(b.machine.memory.read32(DATA + 0x100) & 0x3000).toBe(0x2000);
+    expect(seen).toContain("port write 128");
+  });
+});
+
+describe("handles", () => {
+  const map = (space: number, base: number, length: number) => [HYPERCALL.map, space, base, length];
+
+  it.each([false, true])("reach ports and MMIO that somebody emulates (ring 3: %s)", async (waits) => {
+    const b = bench({ waits });
+    await runs(
+      b,
+      calls([
+        map(0, PORTS.base, 8),
+        map(1, MMIO.base, 0x2000),
+        [HYPERCALL.read, 1, 3, 1],
+        [HYPERCALL.write, 1, 4, 2, 0xdead_beef],
+        [HYPERCALL.read, 2, 0x1ffc, 4],
+        [HYPERCALL.write, 2, 1, 4, 0xdead_beef],
+        [HYPERCALL.unmap, 1],
+        [HYPERCALL.read, 1, 3, 1],
+      ]),
+    );
+    expect([0, 1, 2, 3, 4, 5, 6, 7].map((index) => result(b, index))).toEqual([
+      ...[1, 2, 0x13, 0, 0x203c, 0, 0],
+      PV_ERROR.invalid,
+    ]);
+    expect([second(b, 2), second(b, 7)]).toEqual([0, PV_ERROR.invalid]);
+    expect(b.log).toEqual(["port read 3 1", "port write 4 2 48879", "mmio read 8188 4", "mmio write 1 4 3735928559"]);
+  });
+
+  it.each([false, true])("move blocks (ring 3: %s)", async (waits) => {
+    const b = bench({ waits });
+    const at = DATA + 0x1ffd;
+    await runs(
+      b,
+      calls([
+        map(0, PORTS.base, 8),
+        [HYPERCALL.readBlock, 1, 2, 2 + 4 * 256, at],
+        [HYPERCALL.writeBlock, 1, 0, 1 + 3 * 256, at],
+      ]),
+    );
+    expect([result(b, 1), result(b, 2)]).toEqual([0, 0]);
+    expect(b.machine.memory.read32(at)).toBe(0x0022_0022);
+    expect(b.log.slice(4)).toEqual(["port write 0 1 34", "port write 0 1 0", "port write 0 1 34"]);
+  });
+
+  it("are refused for what is not emulated, in part or at all", async () => {
+    const b = bench();
+    await runs(
+      b,
+      calls([
+        map(0, PORTS.base + 1, 8),
+        map(0, 0x3333, 1),
+        map(1, 0x10_0000, 0x1000),
+        map(1, MMIO.base - 4, 8),
+        map(0, 0xfff8, 16),
+        map(0, PORTS.base, 0),
+        map(2, PORTS.base, 1),
+      ]),
+    );
+    const { notEmulated, invalid } = PV_ERROR;
+    expect([0, 1, 2, 3, 4, 5, 6].map((index) => result(b, index))).toEqual([
+      ...[notEmulated, notEmulated, notEmulated, notEmulated],
+      ...[invalid, invalid, invalid],
+    ]);
+  });
+
+  it("bad arguments get error codes and touch nothing", async () => {
+    const b = bench();
+    await runs(
+      b,
+      calls([
+        map(0, PORTS.base, 8),
+        [HYPERCALL.read, 1, 5, 4],
+        [HYPERCALL.read, 1, 0, 3],
+        [HYPERCALL.read, 1, 0xffff_ffff, 1],
+        [HYPERCALL.write, 0, 0, 1],
+        [HYPERCALL.write, 0x8000_0001, 0, 1],
+        [HYPERCALL.readBlock, 1, 0, 4 + 1025 * 256, DATA],
+        [HYPERCALL.readBlock, 1, 0, 4 + 256, 0xffff_fffe],
+        [HYPERCALL.writeBlock, 1, 0, 4 + 256, DATA],
+        [HYPERCALL.notify, 77],
+      ]),
+    );
+    const { invalid, tooBig, fault, noEntry } = PV_ERROR;
+    expect([1, 2, 3, 4, 5, 6, 7, 8, 9].map((index) => result(b, index))).toEqual([
+      ...[invalid, invalid, invalid, invalid, invalid],
+      ...[tooBig, fault, 0, noEntry],
+    ]);
+  });
+
+  it("are used up after 256", async () => {
+    const b = bench();
+    const loop = [...x86.mov(7, 257), ...calls([map(0, PORTS.base, 1)])];
+    // DEC edi; JNZ back to the call
+    const back = loop.length - 5;
+    await runs(b, [...loop, 0x4f, 0x0f, 0x85, ...x86.dword(-(back + 7) >>> 0)]);
+    expect(result(b, 0)).toBe(PV_ERROR.noSpace);
+  });
+
+  it("become stale, for good, when the range is passed through, moved or gone; a reset forgets them", () => {
+    const { machine } = bench();
+    const region = machine.ports.register("moves", { base: 0x900, length: 4 }, { ring0: { read: () => 1 } });
+    const list = calls([map(1, MMIO.base, 0x1000), map(1, MMIO.base + 0x1000, 4), map(0, 0x900, 4)]);
+    const reads = calls([1, 2, 3].map((handle) => [HYPERCALL.read, handle, 0, 4]));
+    // The host looks between two rounds of reads.
+    machine.boot({ image: kernel([...list, 0xeb, 0, ...reads, 0xe9, ...x86.dword(-(reads.length + 5) >>> 0)]) });
+    const round = () => {
+      machine.runUntil(machine.clock.retired + 100);
+      return [0, 1, 2].map((index) => machine.memory.read32(DATA + index * 8) | 0);
+    };
+    expect(round()).toEqual([0x40, 0x1040, 1]);
+    const shared = machine.passThrough({ base: MMIO.base, length: 0x1000 });
+    expect(round()).toEqual([PV_ERROR.stale, 0x1040, 1]);
+    shared.unmap();
+    region.move(0x910);
+    expect(round()).toEqual([PV_ERROR.stale, 0x1040, PV_ERROR.stale]);
+    region.move(0x900);
+    const saved = machine.save();
+    expect(round()).toEqual([PV_ERROR.stale, 0x1040, PV_ERROR.stale]);
+    machine.restore(saved);
+    expect(round()).toEqual([PV_ERROR.stale, 0x1040, PV_ERROR.stale]);
+    machine.reset();
+    // New ones in the old places.
+    machine.runUntil(machine.clock.retired + 200);
+    expect([0, 1, 2].map((index) => machine.memory.read32(DATA + index * 8) | 0)).not.toContain(PV_ERROR.stale);
+    machine.dispose();
+  });
+
+  it("there is none for memory that the host shares; both sides see each other's writes", async () => {
+    const b = bench();
+    const base = MMIO.base + 0x1_0000;
+    const shared = b.machine.passThrough({ base, length: 0x1000 });
+    shared.bytes[8] = 0x5a;
+    await runs(b, [
+      ...calls([map(1, base, 0x1000), map(1, base + 8, 1)]),
+      ...x86.load(base + 8),
+      ...x86.storeEax(DATA + 0x40),
+      ...x86.store(base, 0x1234_5678),
+    ]);
+    expect([result(b, 0), result(b, 1)]).toEqual([PV_ERROR.notEmulated, PV_ERROR.notEmulated]);
+    expect(b.machine.memory.read32(DATA + 0x40)).toBe(0x5a);
+    expect([...shared.bytes.subarray(0, 4)]).toEqual([0x78, 0x56, 0x34, 0x12]);
+  });
+});
+
+describe("doorbells", () => {
+  it("count what is rung by port, by MMIO and by call, and tell after the slice", async () => {
+    const b = bench();
+    const rung: string[] = [];
+    const { machine } = b;
+    machine.doorbell((count) => rung.push(`port ${count}`), { space: "port", base: 0x800, length: 2 });
+    machine.doorbell((count) => rung.push(`mmio ${count}`), {
+      space: "mmio",
+      base: MMIO.base + 0x8000,
+      length: 0x1000,
+    });
+    const { id } = machine.doorbell((count) => rung.push(`call ${count}`));
+    await runs(b, [
+      ...x86.out(0x800, 1),
+      ...x86.out(0x801, 2, 1),
+      ...x86.store(MMIO.base + 0x8004, 1),
+      ...calls([
+        [HYPERCALL.notify, id],
+        [HYPERCALL.notify, id],
+        [HYPERCALL.notify, id],
+      ]),
+    ]);
+    expect(rung).toEqual(["port 2", "mmio 1", "call 3"]);
+  });
+});
+
+describe("coalesced writes", () => {
+  interface Collected {
+    readonly machine: Machine;
+    readonly log: string[];
+  }
+
+  function collecting(kind: "ring0" | "ring3", capacity?: number): Collected {
+    const machine = createMachine({ memoryMiB: RAM_MIB, clock: "instructions" });
+    const log: string[] = [];
+    const device = defineDevice("c", (host) => {
+      host.coalesce(capacity);
+      const note = (what: string) => void log.push(`${host.clock.now()} ${what}`);
+      const write = (offset: number, value: number) => note(`write ${offset} ${value}`);
+      const slow = ring3(async (offset: number, value: number) => {
+        const now = host.clock.now();
+        await Promise.resolve();
+        log.push(`${now} write ${offset} ${value}`);
+      });
+      host.ports({ base: 0x800, length: 4 }, { write: kind === "ring0" ? write : slow, coalesce: true });
+      host.ports(
+        { base: 0x804, length: 4 },
+        {
+          read: () => {
+            note("read");
+            return 7;
+          },
+          write: (_, value) => note(`stop ${value}`),
+        },
+      );
+    });
+    machine.add(device, undefined);
+    const other = () => {
+      log.push("other");
+      return 0;
+    };
+    machine.ports.register("other", { base: 0x900, length: 1 }, { ring0: { read: other } });
+    return { machine, log };
+  }
+
+  const code = [
+    ...x86.out(0x800, 1),
+    ...x86.out(0x801, 2),
+    ...x86.in(0x900),
+    ...x86.out(0x800, 3, 4),
+    ...x86.in(0x804),
+    ...x86.out(0x802, 4),
+    ...x86.out(0x804, 5),
+    ...x86.out(0x803, 6),
+  ];
+
+  it.each(["ring0", "ring3"] as const)("keep order and time, and come before any other access (%s)", async (kind) => {
+    const b = collecting(kind);
+    await runs(b, code);
+    const words = b.log.map((line) => line.replace(/^\d+ /, ""));
+    expect(words).toEqual([
+      ...["other", "write 0 1", "write 1 2", "write 0 3", "read", "write 2 4", "stop 5", "write 3 6"],
+    ]);
+    const times = b.log.slice(1).map((line) => Number.parseInt(line, 10));
+    // One nanosecond an instruction: three for each OUT, and two for the IN that is not the device's.
+    expect(times.map((time) => time - times[0]!)).toEqual([0, 3, 8, 10, 13, 16, 19]);
+  });
+
+  it("are performed when the ring is full", async () => {
+    const b = collecting("ring0", 1);
+    await runs(b, [...x86.out(0x800, 1), ...x86.out(0x801, 2), ...x86.in(0x900), ...x86.out(0x802, 3)]);
+    expect(b.log.map((line) => line.replace(/^\d+ /, ""))).toEqual(["write 0 1", "other", "write 1 2", "write 2 3"]);
+  });
+
+  it("are performed before a snapshot, which waits for ring 3", async () => {
+    const b = collecting("ring3");
+    b.machine.boot({ image: kernel([...x86.out(0x800, 1), ...x86.out(0x800, 2), 0xeb, 0xfe]) });
+    b.machine.runUntil(b.machine.clock.retired + 50);
+    expect(() => b.machine.save()).toThrow(/in progress/);
+    const running = b.machine.run();
+    await b.machine.snapshot();
+    expect(b.log.map((line) => line.replace(/^\d+ /, ""))).toEqual(["write 0 1", "write 0 2"]);
+    b.machine.stop();
+    await running;
+  });
+});
+
+describe("fuzzing", () => {
+  const CALLS = Number(process.env.PORTICO_HYPERCALL_CASES ?? 3000);
+  /** The first ones are made by compiled code, too. */
+  const COMPILED = 300;
+  const KNOWN = new Set<number>(Object.values(PV_ERROR));
+
+  it.each([
+    "protected32",
+    "long",
+    "real",
+  ] as const)("%s: whatever is called with whatever, nothing breaks", async (mode) => {
+    const one = subject("direct", "never");
+    const compiled = subject("decoded", "always");
+    for (const { machine } of [one, compiled]) machine.doorbell(() => {});
+    const random = new Random(0x30_0000 + MODES.indexOf(mode));
+    const numbers = Object.values(HYPERCALL);
+    const interesting = [0, 1, 2, 3, 4, 0x50, 0xe0, 0x140, 0x144, 0x148, 0x150, 0x201, 0x401, 0x8000, 0xffff, 0x1_0000];
+    const ends = new Map<string, number>();
+    for (let number = 0; number < CALLS; number++) {
+      const state = withCode(randomState(one, random, mode), VMCALL, mode === "real" ? CODE_AT - 0x1_0000 : CODE_AT);
+      const view = new DataView(state.cpu.buffer);
+      const value = () => {
+        if (random.chance(0.6)) return BigInt(random.pick(interesting));
+        if (random.chance(0.3))
+          return BigInt(random.pick([0xf000_0000, 0xf000_1000, 0xf000_2ffc, 0x3_0000, 0xfee0_0000]));
+        return random.chance(0.5) ? BigInt(random.u32()) : BigInt.asUintN(mode === "long" ? 64 : 32, random.u64());
+      };
+      for (const register of [3, 1, 2, 6, 7]) view.setBigUint64(CPU.gpr + register * 8, value(), true);
+      const nr = random.chance(0.9)
+        ? random.pick(numbers) + random.below(random.chance(0.5) ? 1 : 32)
+        : Number(value());
+      view.setBigUint64(CPU.gpr, BigInt(nr), true);
+      const outcome = await run(one, state);
+      const { end, cpu } = outcome;
+      if (number < COMPILED) expect(differences(outcome, await run(compiled, state)), `call ${nr}`).toEqual([]);
+      ends.set(end, (ends.get(end) ?? 0) + 1);
+      const rip = new DataView(cpu.buffer).getUint32(CPU.rip, true) % 0x1_0000;
+      if (rip !== (CODE_AT + 4) % 0x1_0000) continue; // A string has faulted or goes on.
+      const rax = new DataView(cpu.buffer).getBigInt64(CPU.gpr, true);
+      const signed = mode === "long" ? Number(rax) : Number(BigInt.asIntN(32, rax));
+      const isValue = nr >= HYPERCALL.io && nr < HYPERCALL.io + 0x20;
+      if (signed < 0 && !isValue && nr !== HYPERCALL.read && !KNOWN.has(signed))
+        expect.fail(`call ${nr} gave ${signed}`);
+    }
+    expect(ends.get("halt")).toBeGreaterThan(CALLS * 0.7);
+  });
+});
