@@ -10,6 +10,7 @@
 #include "memory.h"
 #include "pci.h"
 #include "port.h"
+#include "portico_pv.h"
 #include "print.h"
 #include "serial.h"
 #include "text.h"
@@ -170,13 +171,30 @@ static void run_pmtimer(const struct request *request) {
   if (khz) print("TSC    %u.%03u MHz by this timer\n", khz / 1000, khz % 1000);
 }
 
-enum subject { EMPTY, IN, OUT, PEEK, POKE };
+enum subject { EMPTY, IN, OUT, PEEK, POKE, PV_IN, PV_OUT, PV_PEEK, PV_POKE };
 
 struct timed {
   enum subject subject;
   unsigned width;
   uint32_t address, value;
 };
+
+/* The same by hypercall; ports by call, memory by handle. */
+static void iterate_calls(const struct timed *timed, uint32_t count) {
+  struct pv pv = pv_probe();
+  struct pv_range range = {PV_MMIO, timed->address, 0};
+  bool memory = timed->subject == PV_PEEK || timed->subject == PV_POKE;
+  if (memory) range = pv_map(&pv, PV_MMIO, timed->address, timed->width);
+  for (; count; count--) {
+    switch (timed->subject) {
+      case PV_IN: pv_in(&pv, (uint16_t)timed->address, timed->width); break;
+      case PV_OUT: pv_out(&pv, (uint16_t)timed->address, timed->width, timed->value); break;
+      case PV_PEEK: pv_read(&range, 0, timed->width); break;
+      default: pv_write(&range, 0, timed->width, timed->value); break;
+    }
+  }
+  pv_unmap(&range);
+}
 
 /* `count` iterations of one access and a two-instruction loop; EMPTY has the loop alone. */
 static void iterate(const struct timed *timed, uint32_t count) {
@@ -219,7 +237,10 @@ static void measure(const struct timed *timed, uint32_t count) {
   uint32_t done = 0, last = clock_pm();
   while (done < count && !serial_interrupted()) {
     uint32_t now = count - done < piece ? count - done : piece;
-    iterate(timed, now);
+    if (timed->subject >= PV_IN)
+      iterate_calls(timed, now);
+    else
+      iterate(timed, now);
     done += now;
     uint32_t value = clock_pm();
     ticks += clock_pm_between(last, value);
@@ -246,7 +267,8 @@ static void run_time(const struct request *request) {
     const char *name;
     enum subject subject;
     int arguments;
-  } subjects[] = {{"in", IN, 2}, {"out", OUT, 3}, {"peek", PEEK, 2}, {"poke", POKE, 3}};
+  } subjects[] = {{"in", IN, 2}, {"out", OUT, 3}, {"peek", PEEK, 2}, {"poke", POKE, 3},
+                {"pvin", PV_IN, 2}, {"pvout", PV_OUT, 3}, {"pvpeek", PV_PEEK, 2}, {"pvpoke", PV_POKE, 3}};
   const char *first = request->word[1];
   struct timed timed = {EMPTY, 1, 0, 0};
   uint32_t count;
@@ -259,24 +281,27 @@ static void run_time(const struct request *request) {
     if (!timed.width) continue;
     timed.subject = subjects[i].subject;
     if (request->count - 2 != subjects[i].arguments) {
-      print("time %s needs %s and a count, such as: time %s\n", first,
-            subjects[i].subject == IN     ? "a port"
-            : subjects[i].subject == OUT  ? "a port, a value"
-            : subjects[i].subject == PEEK ? "an address"
-                                          : "an address, a value",
-            subjects[i].subject == IN     ? "inb 0x3f8 100000"
-            : subjects[i].subject == OUT  ? "outb 0x80 0 100000"
-            : subjects[i].subject == PEEK ? "peekl 0xfee00030 100000"
-                                          : "pokel 0x200000 0 100000");
+      enum subject plain = timed.subject >= PV_IN ? timed.subject - PV_IN + IN : timed.subject;
+      print("time %s needs %s and a count, such as: time %s%s\n", first,
+            plain == IN     ? "a port"
+            : plain == OUT  ? "a port, a value"
+            : plain == PEEK ? "an address"
+                            : "an address, a value",
+            timed.subject >= PV_IN ? "pv" : "",
+            plain == IN     ? "inb 0x3f8 100000"
+            : plain == OUT  ? "outb 0x80 0 100000"
+            : plain == PEEK ? "peekl 0xfee00030 100000"
+                            : "pokel 0x200000 0 100000");
       return;
     }
     struct request access = *request;
     access.width = timed.width;
     uint16_t port = 0;
-    bool is_port = timed.subject == IN || timed.subject == OUT;
+    bool is_port = timed.subject == IN || timed.subject == OUT || timed.subject == PV_IN || timed.subject == PV_OUT;
     if (is_port ? !port_number(&access, 2, &port) : !number(request->word[2], "address", &timed.address)) return;
     if (is_port) timed.address = port;
     if (subjects[i].arguments == 3 && !datum(&access, 3, &timed.value)) return;
+    if (timed.subject >= PV_IN && !pv_probe().features) print("no hypercalls here: plain instructions instead\n");
     if (loops(request->word[request->count - 1], &count)) measure(&timed, count);
     return;
   }
@@ -285,6 +310,30 @@ static void run_time(const struct request *request) {
     return;
   }
   if (loops(first, &count)) measure(&timed, count);
+}
+
+/* --- hypercalls --- */
+
+static void run_pv(const struct request *request) {
+  struct pv pv = pv_probe();
+  if (!pv.features) {
+    print("no hypercalls: this is not Portico, or it does not announce them\n");
+    return;
+  }
+  print("hypercalls:%s%s%s\n", pv.features & PV_FEATURE_IO ? " ports" : "", pv.features & PV_FEATURE_HANDLES ? " handles" : "",
+        pv.features & PV_FEATURE_DOORBELLS ? " doorbells" : "");
+  if (request->count == 1) return;
+  uint32_t address;
+  if (!number(request->word[1], "address", &address)) return;
+  struct pv_range range = pv_map(&pv, PV_MMIO, address, 4);
+  if (!range.handle) {
+    print("0x%08x is not emulated: plain instructions reach it\n", address);
+    return;
+  }
+  uint32_t handle = (uint32_t)range.handle;
+  uint32_t value = pv_read(&range, 0, 4);
+  print("0x%08x = 0x%08x by handle %u\n", address, value, handle);
+  pv_unmap(&range);
 }
 
 /* --- the machine --- */
@@ -365,7 +414,8 @@ const struct command commands[] = {
     {"peek", true, 1, 2, "ADDRESS [COUNT]", "read physical memory or a device's registers", "peekl 0xfee00030", run_peek},
     {"poke", true, 2, 2, "ADDRESS VALUE", "write physical memory or a device's registers", "pokel 0x200000 0x12345678", run_poke},
     {"pmtimer", false, 0, 0, "", "the ACPI PM timer, and the TSC's speed by it", 0, run_pmtimer},
-    {"time", false, 1, 4, "[ACCESS ...] COUNT", "time a loop, empty or of in, out, peek, poke", "time inb 0x3fd 100000", run_time},
+    {"time", false, 1, 4, "[ACCESS ...] COUNT", "time a loop, empty or of in, out, peek, poke, pvin, pvout, pvpeek, pvpoke", "time inb 0x3fd 100000", run_time},
+    {"pv", false, 0, 1, "[ADDRESS]", "hypercalls, and a dword of a device by handle", "pv 0xfee00030", run_pv},
     {"mem", false, 0, 0, "", "the memory map that the loader gave", 0, run_mem},
     {"acpi", false, 0, 0, "", "the ACPI tables", 0, run_acpi},
     {"poweroff", false, 0, 0, "", "switch the machine off (ACPI S5)", 0, run_poweroff},

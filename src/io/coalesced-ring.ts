@@ -1,14 +1,15 @@
 /** Writes that their instructions have left behind, until somebody looks: KVM's coalesced zones. */
-import type { RegionStore } from "./region-store.ts";
 
 /** As many writes as a ring holds, unless told. */
 export const RING_CAPACITY = 256;
 
 /**
+ * `Store`: what tells one space from the other, for whoever performs the writes.
+ *
  * The writes of one device, in order and each with the virtual time at which it was made. Whoever performs them takes one
  * after the other; nothing is allocated for a write.
  */
-export class CoalescedRing {
+export class CoalescedRing<Store = unknown> {
   readonly capacity: number;
   /** Writes that wait. */
   count = 0;
@@ -21,7 +22,7 @@ export class CoalescedRing {
   private readonly values: Uint32Array;
   private readonly widths: Uint8Array;
   private readonly regions: Int32Array;
-  private readonly stores: RegionStore[] = [];
+  private readonly stores: Store[] = [];
 
   constructor(now: () => number, capacity = RING_CAPACITY) {
     this.now = now;
@@ -34,7 +35,7 @@ export class CoalescedRing {
   }
 
   /** False: the ring is full. */
-  append(store: RegionStore, region: number, offset: number, value: number, width: number): boolean {
+  append(store: Store, region: number, offset: number, value: number, width: number): boolean {
     if (this.count === this.capacity) return false;
     const at = (this.first + this.count) % this.capacity;
     this.times[at] = this.now();
@@ -48,7 +49,7 @@ export class CoalescedRing {
   }
 
   /** Takes the oldest write out and hands it to `perform`, at its own time. */
-  take<T>(perform: (store: RegionStore, region: number, offset: number, value: number, width: number) => T): T {
+  take<T>(perform: (store: Store, region: number, offset: number, value: number, width: number) => T): T {
     const at = this.first;
     this.first = (at + 1) % this.capacity;
     this.count--;

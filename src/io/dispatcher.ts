@@ -400,12 +400,13 @@ export class Dispatcher implements DeviceAccess {
 
   /** A write of an instruction that has retired; it is in no journal. */
   private readonly performLater = (
-    store: RegionStore,
+    space: unknown,
     region: number,
     offset: number,
     value: number,
     width: number,
   ): number => {
+    const store = space as RegionStore;
     const address = store.origin[region]! + offset;
     const ring0 = store.ring0Write[region];
     const ring3 = store.ring3Write[region];

@@ -11,7 +11,7 @@ const MACHINES = [
 ] as const;
 
 // The monitor is checked on a machine that we did not write too, so that a failure here tells whose fault it is.
-describe.each(MACHINES)("porch on %s", (_, boot) => {
+describe.each(MACHINES)("porch on %s", (machine, boot) => {
   let guest: GuestProcess;
   afterEach(() => guest.dispose());
 
@@ -112,6 +112,22 @@ describe.each(MACHINES)("porch on %s", (_, boot) => {
     expect(timing.exec(await ask("time 100000"))?.[1]).toBe("100000");
     expect(timing.exec(await ask("time inb 0x3fd 1000"))?.[1]).toBe("1000");
     expect(timing.exec(await ask("time poke 0x300000 1 1000"))?.[1]).toBe("1000");
+  });
+
+  it("uses hypercalls where there are any", async () => {
+    await booted();
+    const timing = /^(no hypercalls here: plain instructions instead\n)?1000 iterations\n/;
+    const announced = (await ask("pv")) !== "no hypercalls: this is not Portico, or it does not announce them\n";
+    expect(announced).toBe(machine === "Portico");
+    if (announced) {
+      expect(await ask("pv 0xfee00030")).toMatch(
+        /^hypercalls: ports handles doorbells\n0xfee00030 = 0x\w+ by handle 1\n$/,
+      );
+      expect(await ask("pv 0x200000")).toMatch(/0x00200000 is not emulated/);
+    }
+    for (const access of ["pvinb 0x3fd", "pvoutb 0x80 1", "pvpeekl 0xfee00030", "pvpokel 0x300000 1"]) {
+      expect(timing.exec(await ask(`time ${access} 1000`))?.[1] === undefined).toBe(announced);
+    }
   });
 
   it("stops a long loop on Ctrl-C", async () => {

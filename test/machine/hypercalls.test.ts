@@ -1,10 +1,12 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { CPU } from "../../src/cpu/state.ts";
 import { defineDevice, ring3 } from "../../src/device/define.ts";
-import { HYPERCALL, PV_ERROR } from "../../src/exits/index.ts";
+import { HYPERCALL, PV_ERROR, PV_FEATURE } from "../../src/exits/index.ts";
 import { createMachine, type Machine, type MachineOptions } from "../../src/machine/machine.ts";
 import { Random } from "../differential/prng.ts";
-import { KERNEL, kernel, x86 } from "./guests.ts";
+import { bootPorch, KERNEL, kernel, x86 } from "./guests.ts";
 import { differences, MODES, type Outcome, randomState, run, type State, subject } from "./io-conformance.ts";
 
 const RAM_MIB = 8;
@@ -63,6 +65,44 @@ async function runs({ machine }: Bench, code: readonly number[]): Promise<void> 
 
 const result = ({ machine }: Bench, index: number) => machine.memory.read32(DATA + index * 8) | 0;
 const second = ({ machine }: Bench, index: number) => machine.memory.read32(DATA + index * 8 + 4) | 0;
+
+describe("portico_pv.h", () => {
+  it("has the numbers of the interface", () => {
+    const header = readFileSync(join(import.meta.dirname, "../../guests/include/portico_pv.h"), "utf8");
+    const defined = (name: string) =>
+      Number(new RegExp(`^#define ${name} \\(?(-?\\w+?)u?\\)?$`, "m").exec(header)?.[1]);
+    const { io, ...others } = HYPERCALL;
+    const names = Object.entries({ IO: io, ...others }).map(([name, number]) => [
+      `PV_CALL_${name.replaceAll(/[A-Z]/g, (letter, at) => (at > 0 ? `_${letter}` : letter)).toUpperCase()}`,
+      number,
+    ]);
+    names[0]![0] = "PV_CALL_IO";
+    for (const [name, number] of names) expect([name, defined(String(name))]).toEqual([name, number]);
+    const errors = { EPERM: -1, ENOENT: -2, EIO: -5, ENXIO: -6, E2BIG: -7, EFAULT: -14, EINVAL: -22, ENOSPC: -28 };
+    for (const [name, number] of Object.entries({ ...errors, ESTALE: -116, ENOSYS: -1000 })) {
+      expect([name, defined(`PV_${name}`)]).toEqual([name, number]);
+      expect(Object.values<number>(PV_ERROR)).toContain(number);
+    }
+    for (const [name, bit] of Object.entries(PV_FEATURE)) expect(defined(`PV_FEATURE_${name.toUpperCase()}`)).toBe(bit);
+  });
+
+  it("works in porch, which is built with it", () => {
+    const guest = bootPorch();
+    const ask = (line: string) => {
+      const before = guest.said().length;
+      guest.type(`${line}\r`);
+      guest.machine.runUntil(guest.machine.clock.retired + 3_000_000);
+      return guest.said().slice(before);
+    };
+    ask("");
+    expect(ask("pv 0xfee00030")).toMatch(/hypercalls: ports handles doorbells\n0xfee00030 = 0x\w+ by handle 1\n/);
+    expect(ask("pv 0x200000")).toMatch(/is not emulated/);
+    expect(ask("time pvinb 0x3fd 1000")).toMatch(/\n1000 iterations\n/);
+    expect(ask("time pvpeekl 0xfee00030 1000")).toMatch(/\n1000 iterations\n/);
+    expect(guest.machine.profile().exits[0]).toMatchObject({ kind: "hypercall", failures: 0 });
+    guest.machine.dispose();
+  });
+});
 
 describe("discovery", () => {
   const cpuid = (leaf: number) => [
