@@ -7,6 +7,7 @@ import { setFlagsFromString } from "node:v8";
 import yargs from "yargs";
 import { PorticoError } from "../errors.ts";
 import {
+  checkBenchOptions,
   checkExplainOptions,
   checkOptions,
   DEFAULT_MEMORY_MIB,
@@ -103,6 +104,16 @@ function parse(words: readonly string[]): { command: string | undefined; options
             "  -e kvm:kvm_fast_mmio -e kvm:kvm_userspace_exit",
         ),
     )
+    .command("bench", "what an access costs, by path and context", (builder) =>
+      builder
+        .usage(
+          "$0 bench [options]\n\nMeasures port and MMIO accesses on every path (decoded, emulated, trapped, by hypercall and handle)\n" +
+            "and in every context, and shows what each took.",
+        )
+        .option("json", { describe: "The figures, for programs", type: "boolean" })
+        .option("time", { describe: "Milliseconds of a measurement at least [default: 250]", type: "string", nargs: 1 })
+        .option("only", { describe: "One path alone, such as decoded", type: "string", nargs: 1 }),
+    )
     .parserConfiguration({ "boolean-negation": false })
     .version(version)
     .help()
@@ -160,7 +171,7 @@ function plain(message: string, words: readonly string[]): string {
     const names = unknown[1]!.split(", ").map((name) => {
       return words.find((word) => /^--?/.test(word) && word.replace(/^--?/, "").split("=")[0] === name) ?? `'${name}'`;
     });
-    const command = words[0] === "explain" ? "explain" : "run";
+    const command = words[0] === "explain" || words[0] === "bench" ? words[0] : "run";
     return `${names.join(" and ")} is not understood; \`portico ${command} --help\` lists the options`;
   }
   const text = message.replaceAll(/\s*\n\s*/g, " ");
@@ -175,6 +186,11 @@ async function main(words: readonly string[]): Promise<number> {
       const checked = checkExplainOptions(options);
       const { explain } = await import("./explain.ts"); // a run needs none of it
       return await explain(checked);
+    }
+    if (command === "bench") {
+      const checked = checkBenchOptions(options);
+      const { bench } = await import("./bench.ts");
+      return await bench(checked);
     }
     return await run(checkOptions(options), PACKAGE);
   } catch (error) {

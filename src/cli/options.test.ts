@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { checkOptions, UsageError } from "./options.ts";
+import { checkBenchOptions, checkOptions, UsageError } from "./options.ts";
 
 describe("options of portico run", () => {
   it("has defaults for everything", () => {
@@ -69,5 +69,18 @@ describe("options of portico run", () => {
     expect(() => checkOptions(raw)).toThrow(UsageError);
     expect(() => checkOptions(raw)).toThrow(message);
     expect(() => checkOptions(raw)).not.toThrow(/\n/);
+  });
+});
+
+describe("options of portico bench", () => {
+  it("has defaults, takes a time and one path, and refuses what is no time", () => {
+    expect(checkBenchOptions({})).toEqual({ json: false, milliseconds: 250, only: undefined });
+    expect(checkBenchOptions({ json: true, time: "50", only: "trap" })).toEqual({
+      json: true,
+      milliseconds: 50,
+      only: "trap",
+    });
+    expect(() => checkBenchOptions({ time: "soon" })).toThrow(/--time 'soon'/);
+    expect(() => checkBenchOptions({ only: "fast" })).toThrow(/--only 'fast' is unknown; it is /);
   });
 });

@@ -105,6 +105,34 @@ export function checkExplainOptions(raw: RawOptions): ExplainOptions {
   };
 }
 
+export interface BenchOptions {
+  readonly json: boolean;
+  /** A measurement takes at least so long. */
+  readonly milliseconds: number;
+  /** One path alone. */
+  readonly only: string | undefined;
+}
+
+const DEFAULT_BENCH_MS = 250;
+const BENCH_PATHS = [...IO_PATHS, "hypercall", "handle", "mmio", "coalesced", "doorbell"];
+
+/** Throws `UsageError`. */
+export function checkBenchOptions(raw: RawOptions): BenchOptions {
+  const time = single(raw, "time");
+  if (time !== undefined && !/^[1-9]\d{0,5}$/.test(time)) {
+    throw new UsageError(`--time '${time}' is not a number of milliseconds, such as --time ${DEFAULT_BENCH_MS}`);
+  }
+  const only = single(raw, "only");
+  if (only !== undefined && !BENCH_PATHS.includes(only)) {
+    throw new UsageError(`--only '${only}' is unknown; it is ${BENCH_PATHS.join(", ")}`);
+  }
+  return {
+    json: single(raw, "json") === "true",
+    milliseconds: time === undefined ? DEFAULT_BENCH_MS : Number(time),
+    only,
+  };
+}
+
 /** Options that need a value; an empty one is a slip, such as an unset shell variable. */
 const NEED_VALUE = new Set([
   "kernel",
