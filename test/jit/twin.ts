@@ -250,12 +250,14 @@ export class Twin {
     return { cpu: state.bytes.slice(state.base, state.base + CPU.size), ram: this.ram.slice() };
   }
 
-  /** `flush`: with empty TLBs; else with those of the last run. */
+  /** `flush`: with empty TLBs; else with those of the last run, unless it has changed control registers. */
   restore({ cpu, ram }: { readonly cpu: Uint8Array; readonly ram: Uint8Array }, flush: boolean): void {
     const { state } = this.vcpu;
+    const control = (bytes: Uint8Array, base: number) => bytes.slice(base + CPU.cr0, base + CPU.dr);
+    const changed = !sameBytes(control(state.bytes, state.base), control(cpu, 0));
     state.bytes.set(cpu, state.base);
     this.ram.set(ram);
-    if (flush) this.vcpu.stateChanged();
+    if (flush || changed) this.vcpu.stateChanged();
     this.accesses.length = 0;
   }
 
