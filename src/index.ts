@@ -26,3 +26,17 @@ export {
   type MachineProfile,
 } from "./machine/machine.ts";
 export { decodeSnapshot, encodeSnapshot, type MachineSnapshot } from "./machine/snapshot.ts";
+export type { MonitorPages, MonitorWatch, PhysicalWatch, VirtualWatch, Watch } from "./machine/watch.ts";
+export {
+  type AccessCallback,
+  type AccessOrigin,
+  HANDLER_STATE,
+  MemoryError,
+  type PhysicalHandler,
+  type PhysicalHandlerOptions,
+  type Remap,
+  type Verdict,
+  type VirtualHandler,
+  type VirtualHandlerOptions,
+  type WatchedAccess,
+} from "./memory/index.ts";

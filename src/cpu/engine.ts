@@ -283,6 +283,7 @@ export class SoftwareVcpu implements CpuPins {
   run(): VcpuExit {
     const { state } = this;
     this.log.forget();
+    this.mmu.journal.resume();
     this.code?.beginSlice();
     for (;;) {
       const waiting = this.finishPending();
@@ -371,6 +372,7 @@ export class SoftwareVcpu implements CpuPins {
   private deliver(vector: number, errorCode: number, source: Source): VcpuExit | undefined {
     try {
       this.delivering = undefined;
+      this.mmu.delivering = true;
       if (deliver(this.context, vector, errorCode, source)) {
         // A delivery takes time like an instruction: handlers that fault on and on must not hold the host.
         this.context.retireUnits(1);
@@ -379,7 +381,10 @@ export class SoftwareVcpu implements CpuPins {
     } catch (thrown) {
       if (thrown !== ABANDON) throw thrown;
       this.delivering = { vector, errorCode, source };
+      this.mmu.abandonWatched();
       return this.waitExit();
+    } finally {
+      this.mmu.delivering = false;
     }
     this.state.setU32(CPU.activity, 2);
     return SHUTDOWN;
@@ -399,6 +404,7 @@ export class SoftwareVcpu implements CpuPins {
         // The instruction is over: what it had read from devices is not what its handler will read.
         this.io.clearJournal();
         this.log.forget();
+        this.mmu.journal.forget();
         if (vector === FLOAT_ERROR) return this.floatError();
         if (this.onException?.(vector, errorCode)) return { reason: "exception", vector, errorCode };
         // What a faulting instruction had matched is dropped with it.
@@ -406,6 +412,7 @@ export class SoftwareVcpu implements CpuPins {
         return this.deliver(vector, errorCode, "fault");
       }
       case STOP.wait:
+        this.mmu.abandonWatched();
         return this.waitExit();
       default:
         return undefined;

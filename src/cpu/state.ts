@@ -214,8 +214,11 @@ export const CPU = {
   ioExits: 2164,
   /** 1 KiB: translations to pages that are no memory, see `MMIO_TLB`. */
   mmioTlb: 2176,
+  /** i64: linear addresses of pages of the monitor: the first, and how many bytes there are; see `VirtualHandlers`. */
+  walkMonitor: 3200,
+  walkMonitorBytes: 3208,
   /** Nothing is used from here on. */
-  end: 3200,
+  end: 3216,
 } as const;
 
 /** `CPU.once`: STI's interrupt shadow; RF after IRET. */

@@ -1,4 +1,5 @@
 import { SoftwareVcpu, type VcpuExit } from "../cpu/engine.ts";
+import { CPU } from "../cpu/state.ts";
 import { DeviceSet } from "../device/device-set.ts";
 import { InterruptLines } from "../device/interrupt-lines.ts";
 import { PciBus } from "../device/pci/bus.ts";
@@ -26,6 +27,7 @@ import {
 import { GuestMemory } from "../memory/guest-memory.ts";
 import { RAM_MAX } from "../memory/layout.ts";
 import type { SavedMap } from "../memory/snapshot.ts";
+import type { AccessCallback } from "../memory/watched-access.ts";
 import { describePlatform } from "./acpi/description.ts";
 import { acpiTables, type PlacedTable, placeAcpiTables } from "./acpi/place.ts";
 import type { BootMemory } from "./boot/boot-memory.ts";
@@ -40,6 +42,15 @@ import { HostLoop } from "./host-loop.ts";
 import { buildPc, GSI_COUNT, type Pc } from "./pc.ts";
 import { ELCR, PCI_INTERRUPTS, PORTS } from "./platform.ts";
 import { checkSnapshot, type MachineSnapshot, SNAPSHOT_VERSION } from "./snapshot.ts";
+import {
+  insertPages,
+  type MonitorPages,
+  type MonitorWatch,
+  type PhysicalWatch,
+  type VirtualWatch,
+  type Watch,
+  watchMemory,
+} from "./watch.ts";
 
 export type { BootOptions };
 
@@ -218,6 +229,11 @@ export class Machine {
       ignoreFloatError: () => this.vcpu.ignoreFloatError(),
       ...(options.files && { files: options.files }),
     });
+    memory.handlers.onStop = () => this.stop();
+    memory.handlers.onFailure = (error) => {
+      this.failure ??= error;
+      this.vcpu.requestExit();
+    };
     this.timers.onEarlier = (deadline) => this.vcpu.limitBudget(this.clock.instructionsUntil(deadline));
     this.devices.reset();
     this.serial = {
@@ -292,6 +308,39 @@ export class Machine {
     const map = () => memory.mapExtra(base, length, host, true);
     map();
     return { bytes: memory.bytes.subarray(host, host + length), map, unmap: () => memory.unmapExtra(base, length) };
+  }
+
+  /**
+   * Calls `callback` at every access to a range of guest memory, by instructions, page walks and devices; it may also
+   * replace or swallow the access, or stop the machine. Memory that nobody watches is as fast as before.
+   *
+   * ```ts
+   * const watch = machine.watch({ physical: 0x1000, length: 16 }, ({ address, width, value, rip }) => {
+   *   console.log(`${width} bytes at ${address}: ${value}, by the instruction at ${rip}`);
+   * });
+   * watch.dispose();
+   * ```
+   *
+   * Throws `MemoryError` `HANDLER_RANGE`, or `HANDLER_CONFLICT` where another watch has the memory. What the callback
+   * throws ends `run`.
+   */
+  watch(what: PhysicalWatch | VirtualWatch, callback: AccessCallback): Watch {
+    this.checkAlive();
+    return watchMemory(this.memory, what, callback);
+  }
+
+  /**
+   * Puts pages of the monitor's own into guest-linear space: the guest reads and runs what is in them, whatever its page
+   * tables say, and its writes go to `onWrite`, which drops them unless it gives a `value`. Throws as `watch`.
+   */
+  insert(what: MonitorPages, onWrite?: AccessCallback): MonitorWatch {
+    this.checkAlive();
+    return insertPages(this.memory, what, onWrite);
+  }
+
+  /** The processor's LSTAR, signed: where 64-bit programs enter a kernel; 0 until it has said so. */
+  get lstar(): number {
+    return this.vcpu.state.number(CPU.lstar);
   }
 
   // --- booting --------------------------------------------------------------------------------------------------
@@ -375,6 +424,7 @@ export class Machine {
         const pause = this.slice();
         this.flushOutput();
         this.serveSnapshots();
+        if (this.failure !== undefined) throw this.failure;
         if (this.end !== undefined) break;
         if (pause === undefined) {
           await this.loop.breathe();

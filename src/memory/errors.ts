@@ -11,6 +11,12 @@ export type MemoryErrorCode =
   | "ROM_SIZE"
   /** A mapping that is not made of whole pages below 4 GiB. */
   | "MEMORY_RANGE"
+  /** A range that an access handler of this kind cannot have. */
+  | "HANDLER_RANGE"
+  /** Another access handler has some of the range. */
+  | "HANDLER_CONFLICT"
+  /** An access handler that is not registered. */
+  | "HANDLER_GONE"
   /** A snapshot of a machine with other memory. */
   | "SNAPSHOT_MISMATCH"
   /** A snapshot that no machine saved. */
@@ -24,4 +30,4 @@ export class MemoryError extends PorticoError {
   }
 }
 
-export const hex = (value: number) => `0x${value.toString(16)}`;
+export const hex = (value: number | bigint) => `0x${value.toString(16)}`;

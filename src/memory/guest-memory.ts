@@ -7,10 +7,12 @@
  * Two faces: what loaders use throws a `MemoryError` when something does not fit (a user's mistake); the accessors of devices never throw and never leave guest memory: holes read as all ones and drop writes,
  * ROM drops writes. A20 masks the CPU's addresses only: bus masters drive the whole address.
  */
+import { AccessHandlers } from "./access-handlers.ts";
 import { hex, MemoryError } from "./errors.ts";
 import { type Layout, PAGE_FLAG, PAGE_SHIFT, PAGE_SIZE, planLayout, RAM_MAX } from "./layout.ts";
 import { checkPages, FOUR_GIB, PAGE_ENTRY, PAGE_ENTRY_FLAGS, PageMap } from "./page-map.ts";
 import { isMap, isPacked, type MemorySnapshot, packPages, type SavedMap, unpackPages } from "./snapshot.ts";
+import { type AccessSource, DEVICE_SOURCE, OUTCOME } from "./watched-access.ts";
 
 /** The VGA window: never RAM. */
 export const VGA_WINDOW = { base: 0xa_0000, length: 0x2_0000 } as const;
@@ -36,6 +38,10 @@ export interface MemoryListener {
   flush(): void;
   /** A device or loader wrote to a page flagged `code`; the range does not leave that page. */
   written(gpa: number, length: number): void;
+  /** Access handlers see more of these pages than before: cached translations to them, and no others, are stale. */
+  watched?(gpa: number, length: number): void;
+  /** Something else stands behind these pages: the same, and code in them has changed. */
+  remapped?(gpa: number, length: number): void;
 }
 
 export type PageKind = "ram" | "rom" | "none";
@@ -51,10 +57,16 @@ export class GuestMemory {
   /** Device accesses (one for each contiguous part) that hit neither RAM nor ROM, and writes that ROM dropped. */
   readonly unassigned = { reads: 0, writes: 0, romWrites: 0 };
 
+  /** Who watches which memory. */
+  readonly handlers: AccessHandlers;
+
   private readonly pages = new PageMap();
   private readonly listeners: MemoryListener[] = [];
   /** Bytes of the layout's `extra` area that are handed out. */
   private extraUsed = 0;
+  /** Bytes at its end that are handed out to the monitor itself, and what came back of them. */
+  private monitorUsed = 0;
+  private readonly monitorFree: { readonly host: number; readonly length: number }[] = [];
   private a20Enabled = true;
 
   /** Throws `RAM_SIZE` or `RAM_ALLOCATION`. */
@@ -83,6 +95,19 @@ export class GuestMemory {
     this.pages.map(0, ramBytes, this.layout.ram, PAGE_ENTRY.memory | PAGE_ENTRY.writable);
     this.pages.unmap(VGA_WINDOW.base, VGA_WINDOW.length);
     this.flagSpecialPages(VGA_WINDOW.base, VGA_WINDOW.length);
+    this.handlers = new AccessHandlers({
+      pageFlags: this.pageFlags,
+      isMemory: (base, length) => this.isMemory(base, length),
+      overlaps: (base, length) => this.overlaps(base, length),
+      isDeviceMemory: (host) =>
+        host % PAGE_SIZE === 0 && host >= this.layout.extra && host < this.layout.extra + this.extraUsed,
+      mapAlias: (page, host, writable) => this.mapAlias(page, host, writable),
+      raised: (page, pages) => {
+        for (const listener of [...this.listeners]) listener.watched?.(page, pages * PAGE_SIZE);
+      },
+      allocateMonitor: (length) => this.allocateMonitor(length),
+      releaseMonitor: (host, length) => this.monitorFree.push({ host, length }),
+    });
   }
 
   get ramBytes(): number {
@@ -166,15 +191,41 @@ export class GuestMemory {
    */
   allocateExtra(length: number): number {
     const rounded = Math.ceil(length / PAGE_SIZE) * PAGE_SIZE;
-    if (this.extraUsed + rounded > this.layout.extraBytes) {
-      throw new MemoryError(
-        "ROM_SIZE",
-        `${length} bytes of ROM do not fit: ${this.layout.extraBytes - this.extraUsed} bytes are left for ROM and device memory`,
-      );
-    }
+    this.requireExtra(rounded);
     const offset = this.layout.extra + this.extraUsed;
     this.extraUsed += rounded;
     return offset;
+  }
+
+  private requireExtra(length: number): void {
+    const left = this.layout.extraBytes - this.monitorUsed - this.extraUsed;
+    if (length <= left) return;
+    throw new MemoryError(
+      "ROM_SIZE",
+      `${length} bytes of ROM do not fit: ${left} bytes are left for ROM and device memory`,
+    );
+  }
+
+  /** Zeroed pages that are no part of the machine's state, from the other end of the same area. */
+  private allocateMonitor(length: number): number {
+    const again = this.monitorFree.findIndex((free) => free.length === length);
+    if (again < 0) {
+      this.requireExtra(length);
+      this.monitorUsed += length;
+      return this.layout.extra + this.layout.extraBytes - this.monitorUsed;
+    }
+    const { host } = this.monitorFree[again]!;
+    this.monitorFree.splice(again, 1);
+    this.bytes.fill(0, host, host + length);
+    return host;
+  }
+
+  /** One page of device memory in place of MMIO, or nothing again (-1). */
+  private mapAlias(page: number, host: number, writable: boolean): void {
+    if (host < 0) this.pages.unmap(page, PAGE_SIZE);
+    else this.pages.map(page, PAGE_SIZE, host, PAGE_ENTRY.memory | (writable ? PAGE_ENTRY.writable : 0));
+    this.flagSpecialPages(page, PAGE_SIZE);
+    for (const listener of [...this.listeners]) listener.remapped?.(page, PAGE_SIZE);
   }
 
   /** Maps pages got from `allocateExtra` at `base`. */
@@ -249,10 +300,17 @@ export class GuestMemory {
 
   // ---- Devices (bus masters): never throw, never leave guest memory ------------------------------------------------
 
-  read(gpa: number, into: Uint8Array): void {
+  /** A handler may want to see accesses to the page: of its watching flags, any of `mask` is set. */
+  isWatched(gpa: number, mask: number): boolean {
+    if (gpa < this.layout.ramBytes) return gpa >= 0 && (this.pageFlags[gpa >>> PAGE_SHIFT]! & mask) !== 0;
+    return this.handlers.any && (this.handlers.flags(gpa) & mask) !== 0;
+  }
+
+  read(gpa: number, into: Uint8Array, source = DEVICE_SOURCE): void {
     for (let done = 0; done < into.length; ) {
       const at = gpa + done;
-      const length = this.run(at, into.length - done);
+      let length = this.run(at, into.length - done);
+      if (this.handlers.any) length = this.handlers.cut(at, Math.min(length, PAGE_SIZE - (at & (PAGE_SIZE - 1)))) - at;
       const host = this.hostOffset(at);
       if (host < 0) {
         this.unassigned.reads++;
@@ -260,24 +318,45 @@ export class GuestMemory {
       } else {
         into.set(this.bytes.subarray(host, host + length), done);
       }
+      if (this.isWatched(at, PAGE_FLAG.watchedAll))
+        this.handlers.access("read", at, undefined, into.subarray(done, done + length), source);
       done += length;
     }
   }
 
-  write(gpa: number, from: Uint8Array): void {
+  write(gpa: number, from: Uint8Array, source = DEVICE_SOURCE): void {
     for (let done = 0; done < from.length; ) {
       const at = gpa + done;
-      const length = this.run(at, from.length - done);
+      let length = this.run(at, from.length - done);
+      if (this.handlers.any) length = this.handlers.cut(at, Math.min(length, PAGE_SIZE - (at & (PAGE_SIZE - 1)))) - at;
+      let part = done === 0 && length === from.length ? from : from.subarray(done, done + length);
+      done += length;
+      if (this.isWatched(at, PAGE_FLAG.watchedWrite)) {
+        part = part.slice();
+        if (this.handlers.access("write", at, undefined, part, source) === OUTCOME.swallowed) continue;
+      }
       const host = this.beginWrite(at);
       if (host >= 0) {
-        this.bytes.set(done === 0 && length === from.length ? from : from.subarray(done, done + length), host);
+        this.bytes.set(part, host);
         this.endWrite(at, length);
       }
-      done += length;
     }
+  }
+
+  private readFew(gpa: number, bytes: number, source: AccessSource): number {
+    const data = new Uint8Array(bytes);
+    this.read(gpa, data, source);
+    return data.reduceRight((value, byte) => value * 256 + byte, 0);
+  }
+
+  private writeFew(gpa: number, bytes: number, value: number, source: AccessSource): void {
+    const data = new Uint8Array(bytes);
+    for (let i = 0; i < bytes; i++) data[i] = value >>> (i * 8);
+    this.write(gpa, data, source);
   }
 
   read8(gpa: number): number {
+    if (this.isWatched(gpa, PAGE_FLAG.watchedAll)) return this.readFew(gpa, 1, DEVICE_SOURCE);
     const host = this.hostOffset(gpa);
     if (host >= 0) return this.bytes[host]!;
     this.unassigned.reads++;
@@ -285,12 +364,19 @@ export class GuestMemory {
   }
 
   read16(gpa: number): number {
+    if (this.isWatched(gpa, PAGE_FLAG.watchedAll)) return this.readFew(gpa, 2, DEVICE_SOURCE);
     const host = this.hostOffset(gpa);
     if (host >= 0 && (gpa & 0xfff) <= 0xffe) return this.data.getUint16(host, true);
     return this.read8(gpa) | (this.read8(gpa + 1) << 8);
   }
 
-  read32(gpa: number): number {
+  read32(gpa: number, source = DEVICE_SOURCE): number {
+    if (this.isWatched(gpa, PAGE_FLAG.watchedAll)) return this.readFew(gpa, 4, source);
+    return this.peek32(gpa);
+  }
+
+  /** As `read32`, but no handler learns of it. */
+  peek32(gpa: number): number {
     const host = this.hostOffset(gpa);
     if (host >= 0 && (gpa & 0xfff) <= 0xffc) return this.data.getUint32(host, true);
     return (this.read16(gpa) | (this.read16(gpa + 2) << 16)) >>> 0;
@@ -301,6 +387,10 @@ export class GuestMemory {
   }
 
   write8(gpa: number, value: number): void {
+    if (this.isWatched(gpa, PAGE_FLAG.watchedWrite)) {
+      this.writeFew(gpa, 1, value, DEVICE_SOURCE);
+      return;
+    }
     const host = this.beginWrite(gpa);
     if (host < 0) return;
     this.bytes[host] = value;
@@ -313,16 +403,24 @@ export class GuestMemory {
       this.write8(gpa + 1, value >>> 8);
       return;
     }
+    if (this.isWatched(gpa, PAGE_FLAG.watchedWrite)) {
+      this.writeFew(gpa, 2, value, DEVICE_SOURCE);
+      return;
+    }
     const host = this.beginWrite(gpa);
     if (host < 0) return;
     this.data.setUint16(host, value, true);
     this.endWrite(gpa, 2);
   }
 
-  write32(gpa: number, value: number): void {
+  write32(gpa: number, value: number, source = DEVICE_SOURCE): void {
     if ((gpa & 0xfff) > 0xffc) {
       this.write16(gpa, value);
       this.write16(gpa + 2, value >>> 16);
+      return;
+    }
+    if (this.isWatched(gpa, PAGE_FLAG.watchedWrite)) {
+      this.writeFew(gpa, 4, value, source);
       return;
     }
     const host = this.beginWrite(gpa);
@@ -349,6 +447,11 @@ export class GuestMemory {
     this.requireRam(gpa, length);
     for (let done = 0; done < length; ) {
       const chunk = this.run(gpa + done, length - done);
+      if (this.handlers.any) {
+        this.write(gpa + done, new Uint8Array(chunk).fill(value));
+        done += chunk;
+        continue;
+      }
       const host = this.beginWrite(gpa + done);
       this.bytes.fill(value, host, host + chunk);
       this.endWrite(gpa + done, chunk);
@@ -478,15 +581,19 @@ export class GuestMemory {
   /** Dirty flags and reports for a run of pages that was written. */
   private endWrite(gpa: number, length: number): void {
     for (let page = gpa >>> PAGE_SHIFT; page * PAGE_SIZE < gpa + length; page++) {
+      const from = Math.max(gpa, page * PAGE_SIZE);
+      const to = Math.min(gpa + length, (page + 1) * PAGE_SIZE);
       // Device memory mapped outside RAM has no flags.
-      if (page >= this.pageFlags.length) return;
+      if (page >= this.pageFlags.length) {
+        if (this.handlers.any) this.handlers.written(from, to - from);
+        continue;
+      }
       const flags = this.pageFlags[page]! | PAGE_FLAG.dirty;
       this.pageFlags[page] = flags;
       if ((flags & PAGE_FLAG.code) !== 0) {
-        const from = Math.max(gpa, page * PAGE_SIZE);
-        const to = Math.min(gpa + length, (page + 1) * PAGE_SIZE);
         for (let i = 0; i < this.listeners.length; i++) this.listeners[i]!.written(from, to - from);
       }
+      if ((flags & PAGE_FLAG.watchedWrite) !== 0) this.handlers.written(from, to - from);
     }
   }
 

@@ -127,7 +127,7 @@ function refuseIf(x: InterpreterBuilder, condition: Expr): void {
 
 const isCanonical = (x: InterpreterBuilder, address: Expr) => x.eq(x.shrS(x.shl(address, 16), 16), address);
 
-/** Around large pages TypeScript looks for their other parts. */
+/** Around large pages TypeScript looks for their other parts; it also tells access handlers. */
 function invalidatePage(x: InterpreterBuilder): void {
   const linear = x.variable("i64", x.field("i64", CPU.args));
   x.if(
@@ -149,6 +149,8 @@ function invalidatePage(x: InterpreterBuilder): void {
   // Compiled code at this address may be another's now: the dispatcher asks the TLB again.
   x.setField("i32", CPU.codeGeneration, x.add(x.field("i32", CPU.codeGeneration), 1));
   const number = x.let(x.and(x.shrU(low, PAGE_SHIFT - 5), (TLB_ENTRIES - 1) << 5));
+  const flagsOf = (tlb: Expr) => x.load("i32", 4, x.let(x.add(tlb, number)), TLB_ENTRY.physical);
+  refuseIf(x, x.and(x.or(flagsOf(supervisor), flagsOf(user)), TLB_FLAG.watched));
   for (const tlb of [supervisor, user]) {
     const entry = x.let(x.add(tlb, number));
     for (const tag of [TLB_ENTRY.readTag, TLB_ENTRY.writeTag, TLB_ENTRY.execTag]) {

@@ -1,17 +1,23 @@
 import { type IoClient, WAIT } from "../../io/types.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
-import { PAGE_FLAG, PAGE_SIZE, TLB_SIZE } from "../../memory/layout.ts";
+import { CLOCK, PAGE_FLAG, PAGE_SIZE, TLB_SIZE } from "../../memory/layout.ts";
 import { PAGE_ENTRY, PAGE_ENTRY_FLAGS } from "../../memory/page-map.ts";
+import type { Translator } from "../../memory/virtual-handlers.ts";
+import { type AccessSource, OUTCOME, type Outcome } from "../../memory/watched-access.ts";
 import { CPU, CS, FLAG, MODE, SEG, SS, STOP, VECTOR, WALK } from "../state.ts";
 import { ABANDON, type VcpuState } from "../vcpu-state.ts";
 import type { Breakpoints } from "./breakpoints.ts";
+import { LinearTranslator } from "./linear-translator.ts";
 import { MmioTlb } from "./mmio-tlb.ts";
 import { ACCESS, PageWalker, type PagingMode, reservedHigh } from "./page-walk.ts";
 import { Tlb } from "./tlb.ts";
 import { TLB_ENTRY } from "./tlb-layout.ts";
+import { WatchJournal } from "./watch-journal.ts";
 
 const OFFSET = PAGE_SIZE - 1;
 const TWO_32 = 0x1_0000_0000;
+/** Beyond every guest-physical address: in place of one for a page of the monitor. */
+const MONITOR_PAGE = 2 ** 52;
 
 /** CR0, CR4 and EFER bits that paging depends on. */
 const CR0_WP = 1 << 16;
@@ -63,7 +69,12 @@ export class Mmu {
     this.io = io;
     this.breakpoints = breakpoints;
     this.outward = io.raw?.outward ?? io;
-    this.walker = new PageWalker(memory);
+    const { walkSource } = this.sources(index);
+    this.walker = new PageWalker({
+      physical: (address) => memory.physical(address),
+      read32: (physical) => memory.read32(physical, walkSource),
+      write32: (physical, value) => memory.write32(physical, value, walkSource),
+    });
     this.paging.pdpte = new Uint32Array(memory.memory.buffer, cpu.base + CPU.pdpte, 8);
     this.scratch = memory.bytes.subarray(cpu.base + CPU.scratch, cpu.base + CPU.scratch + 64);
     const { tlb, tlbStride, ram, ramBytes, pageFlags } = memory.layout;
@@ -75,7 +86,98 @@ export class Mmu {
     cpu.setU32(CPU.walkRamBytes, ramBytes);
     cpu.setU32(CPU.walkPageFlags, pageFlags);
     this.mmio = new MmioTlb(memory.memory, cpu.base);
-    memory.listen({ flush: () => this.flushAll(), written: () => {} });
+    memory.listen({
+      flush: () => this.flushAll(),
+      written: () => {},
+      watched: (gpa, length) => {
+        this.invalidatePhysical(gpa, length / PAGE_SIZE);
+        this.mmio.flush(false);
+      },
+      remapped: (gpa, length) => {
+        this.onFlush();
+        this.invalidatePhysical(gpa, length / PAGE_SIZE);
+        this.mmio.flush(false);
+        cpu.setU32(CPU.windowLength, 0);
+      },
+    });
+    this.translator = new LinearTranslator(this.paging, memory, {
+      drop: (linear) => this.dropLinear(linear),
+      hypervisorRange: (first, pages) => {
+        cpu.setNumber(CPU.walkMonitor, first);
+        cpu.setNumber(CPU.walkMonitorBytes, pages * PAGE_SIZE);
+      },
+    });
+    if (index === 0) memory.handlers.virtual.attach(this.translator);
+  }
+
+  /** What access handlers ask about this CPU. */
+  private readonly translator: Translator;
+  /** What handlers have been told in the instruction or delivery in progress. */
+  readonly journal = new WatchJournal();
+  /** An event is being delivered: there is no instruction. */
+  delivering = false;
+  /** Code is being fetched: the instruction has not begun. */
+  private fetching = false;
+  private cpuSource!: AccessSource;
+
+  private sources(vcpu: number): { walkSource: AccessSource } {
+    const mmu = this;
+    const source = (by: AccessSource["by"]): AccessSource => ({
+      by,
+      vcpu,
+      get rip() {
+        return mmu.ripOfAccess();
+      },
+    });
+    this.cpuSource = source("cpu");
+    return { walkSource: source("walk") };
+  }
+
+  private ripOfAccess(): number {
+    const { cpu } = this;
+    if (this.delivering || this.fetching) return cpu.number(CPU.rip);
+    const rip = Number(BigInt.asIntN(64, cpu.u64(CPU.ripBias) + BigInt(cpu.u32(CPU.startPc))));
+    return cpu.is64 ? rip : rip >>> 0;
+  }
+
+  /** Tells instructions and deliveries of one slice apart. */
+  private get place(): number {
+    const { data } = this.cpu;
+    const executed = data.getInt32(CLOCK.sliceBudget, true) - data.getInt32(CLOCK.budget, true);
+    return this.delivering ? -2 - executed : executed;
+  }
+
+  /** The instruction (whose budget has been given back) or delivery waits for ring 3 and will start again. */
+  abandonWatched(): void {
+    this.journal.abandon(this.place + (this.delivering ? 0 : 1));
+  }
+
+  /** Tells the handlers of a part of an access, which lies in one page. */
+  private report(kind: "read" | "write", physical: number, linear: number, data: Uint8Array, mmio = false): Outcome {
+    const { handlers } = this.memory;
+    const only = mmio ? handlers.mmio(physical) : undefined;
+    if (mmio && only === undefined) return OUTCOME.happens;
+    const answer = this.journal.answer(this.place, kind, physical, data);
+    if (answer !== undefined) return answer;
+    const { place } = this;
+    const outcome = handlers.access(kind, physical, linear, data, this.cpuSource, only);
+    this.journal.record(place, kind, physical, data, outcome);
+    return outcome;
+  }
+
+  /** Guest-physical address behind a linear one now, whatever the rights, or -1; for a look from outside. */
+  physicalOf(linear: number): number {
+    const page = this.translator.translate(linear - (linear & OFFSET), this.translator.space, []);
+    return page < 0 ? -1 : page + (linear & OFFSET);
+  }
+
+  private dropLinear(linear: number): void {
+    this.onFlush();
+    const high = Math.floor(linear / TWO_32);
+    this.supervisor.dropLinear(linear | 0, high);
+    this.user.dropLinear(linear | 0, high);
+    this.mmio.flush(false);
+    this.cpu.setU32(CPU.windowLength, 0);
   }
 
   // --- modes ----------------------------------------------------------------------------------------------------
@@ -171,6 +273,7 @@ export class Mmu {
     this.user.flush(false);
     this.mmio.flush(false);
     this.cpu.setU32(CPU.windowLength, 0);
+    this.memory.handlers.virtual.resync();
   }
 
   /** CR3 load: global translations stay. */
@@ -179,6 +282,7 @@ export class Mmu {
     this.supervisor.flush(this.paging.global);
     this.user.flush(this.paging.global);
     this.mmio.flush(this.paging.global);
+    this.memory.handlers.virtual.resync();
   }
 
   invalidatePage(linear: number): void {
@@ -186,6 +290,7 @@ export class Mmu {
     this.supervisor.invalidate(linear >>> 0);
     this.user.invalidate(linear >>> 0);
     this.mmio.flush(false);
+    this.memory.handlers.virtual.invalidated(linear);
   }
 
   // --- translation ----------------------------------------------------------------------------------------------
@@ -201,6 +306,8 @@ export class Mmu {
   private hostEntry = 0;
 
   private translate(linear: number, access: number): number {
+    const monitor = this.memory.handlers.virtual.hypervisorAt(linear);
+    if (monitor !== undefined) return this.enterMonitorPage(linear, monitor.host + linear - monitor.start, access);
     const walk = this.walker.walk(this.paging, linear, access);
     if (walk.physical < 0) {
       this.cpu.setNumber(CPU.cr2, linear);
@@ -214,12 +321,24 @@ export class Mmu {
     return physical;
   }
 
+  /** A page of the monitor in linear space: everybody may read and execute it. */
+  private enterMonitorPage(linear: number, host: number, access: number): number {
+    const page = host - (host & OFFSET);
+    this.hostEntry = page | PAGE_ENTRY.memory;
+    const user = (access & ACCESS.user) !== 0;
+    if (!(user && this.alignmentCheck) && !this.breakpoints.watchesPage(linear)) {
+      const tlb = user ? this.user : this.supervisor;
+      tlb.fill(linear >>> 0, Math.floor(linear / TWO_32), page, 0, true, false, true, false, false, true);
+    }
+    return MONITOR_PAGE + (linear & OFFSET);
+  }
+
   private enterTlb(linear: number, physical: number, entry: number, access: number): void {
     const { result: walk } = this.walker;
-    const { memory, paging } = this;
+    const { paging } = this;
     const user = (access & ACCESS.user) !== 0;
     if (user && this.alignmentCheck) return;
-    const flags = physical < memory.ramBytes ? memory.pageFlags[physical >>> 12]! : 0;
+    const flags = this.pageFlags(physical);
     const watched = this.breakpoints.watchesPage(linear);
     const allowedWrite = walk.writable || (!user && !paging.writeProtect);
     const inRam = (entry & PAGE_ENTRY.writable) !== 0;
@@ -231,7 +350,8 @@ export class Mmu {
       walk.dirty &&
       (flags & PAGE_FLAG.dirty) !== 0 &&
       (flags & (PAGE_FLAG.watchedWrite | PAGE_FLAG.code)) === 0;
-    const executable = walk.executable && !(paging.smep && walk.user && !user) && (flags & PAGE_FLAG.watchedAll) === 0;
+    // Handlers see no fetches: code runs in watched pages as elsewhere.
+    const executable = walk.executable && !(paging.smep && walk.user && !user);
     const tlb = user ? this.user : this.supervisor;
     const high = Math.floor(linear / TWO_32);
     tlb.fill(
@@ -244,7 +364,15 @@ export class Mmu {
       executable,
       walk.global,
       walk.pageBytes > PAGE_SIZE,
+      (flags & (PAGE_FLAG.watchedWrite | PAGE_FLAG.watchedAll)) !== 0,
     );
+  }
+
+  /** `PAGE_FLAG`s; of pages outside RAM only those of handlers. */
+  private pageFlags(physical: number): number {
+    const { memory } = this;
+    if (physical < memory.ramBytes) return memory.pageFlags[physical >>> 12]!;
+    return memory.handlers.any ? memory.handlers.flags(physical) : 0;
   }
 
   private markDirty(physical: number): void {
@@ -298,9 +426,9 @@ export class Mmu {
   }
 
   /** Drops translations that lead straight to a guest-physical page. */
-  invalidatePhysical(physical: number): void {
-    this.supervisor.invalidatePhysical(physical);
-    this.user.invalidatePhysical(physical);
+  invalidatePhysical(physical: number, pages = 1): void {
+    this.supervisor.invalidatePhysical(physical, pages);
+    this.user.invalidatePhysical(physical, pages);
   }
 
   /** Canonical form, alignment and data breakpoints of an access. False: a fault is recorded. */
@@ -327,16 +455,17 @@ export class Mmu {
   slowRead(linear: number, bytes: number, extra = 0): number {
     const device = this.knownDevice(linear, bytes, false);
     if (device >= 0) {
-      return this.readPart(device, 0, 0, bytes) ? this.cpu.base + CPU.scratch : 0;
+      return this.readPart(linear, device, 0, 0, bytes) ? this.cpu.base + CPU.scratch : 0;
     }
     if (!this.admit(linear, bytes, false)) return 0;
     const access = this.accessUser | extra;
     const first = Math.min(bytes, PAGE_SIZE - (linear & OFFSET));
     const physical = this.translate(linear, access);
     if (physical < 0) return 0;
-    if (first === bytes && this.hostEntry !== 0) return this.hostAt(physical);
+    if (first === bytes && this.hostEntry !== 0 && (this.pageFlags(physical) & PAGE_FLAG.watchedAll) === 0)
+      return this.hostAt(physical);
     const firstEntry = this.hostEntry;
-    if (first === bytes) this.enterMmio(linear, physical, false);
+    if (first === bytes && firstEntry === 0) this.enterMmio(linear, physical, false);
     let second = 0;
     let secondEntry = 0;
     if (first < bytes) {
@@ -344,8 +473,8 @@ export class Mmu {
       if (second < 0) return 0;
       secondEntry = this.hostEntry;
     }
-    if (!this.readPart(physical, firstEntry, 0, first)) return 0;
-    if (first < bytes && !this.readPart(second, secondEntry, first, bytes - first)) return 0;
+    if (!this.readPart(linear, physical, firstEntry, 0, first)) return 0;
+    if (first < bytes && !this.readPart(this.next(linear), second, secondEntry, first, bytes - first)) return 0;
     return this.cpu.base + CPU.scratch;
   }
 
@@ -353,26 +482,50 @@ export class Mmu {
     return this.hostEntry - (this.hostEntry & PAGE_ENTRY_FLAGS) + (physical & OFFSET);
   }
 
-  private readPart(physical: number, entry: number, at: number, bytes: number): boolean {
+  private readPart(linear: number, physical: number, entry: number, at: number, bytes: number): boolean {
+    const data = this.scratch.subarray(at, at + bytes);
+    const watched = (this.pageFlags(physical) & PAGE_FLAG.watchedAll) !== 0;
     if (entry !== 0) {
       const host = entry - (entry & PAGE_ENTRY_FLAGS) + (physical & OFFSET);
-      this.scratch.set(this.memory.bytes.subarray(host, host + bytes), at);
-      return true;
+      data.set(this.memory.bytes.subarray(host, host + bytes));
+    } else {
+      // A handler of MMIO pages is asked before the device.
+      data.fill(0);
+      const asked = watched ? this.report("read", physical, linear, data, true) : OUTCOME.happens;
+      if (asked === OUTCOME.happens && this.io.mmioRead(physical, bytes, data) === WAIT) {
+        this.wait();
+        return false;
+      }
     }
-    if (this.io.mmioRead(physical, bytes, this.scratch.subarray(at, at + bytes)) !== WAIT) return true;
-    this.wait();
-    return false;
+    if (watched) this.report("read", physical, linear, data);
+    return true;
   }
 
-  private writePart(physical: number, entry: number, at: number, bytes: number): boolean {
+  private writePart(linear: number, physical: number, entry: number, at: number, bytes: number): boolean {
+    let data = this.scratch.subarray(at, at + bytes);
+    if (physical >= MONITOR_PAGE) {
+      const { handlers } = this.memory;
+      const handler = handlers.virtual.hypervisorAt(linear)!;
+      data = data.slice();
+      if (handlers.hypervisorWrite(handler, linear, data, this.cpuSource))
+        this.memory.bytes.set(data, handler.host + linear - handler.start);
+      return true;
+    }
+    const watched = (this.pageFlags(physical) & PAGE_FLAG.watchedWrite) !== 0;
+    if (watched) {
+      data = data.slice();
+      if (entry === 0 && this.report("write", physical, linear, data, true) === OUTCOME.swallowed) return true;
+      if (this.report("write", physical, linear, data) === OUTCOME.swallowed) return true;
+    }
     if (entry !== 0) {
       if ((entry & PAGE_ENTRY.writable) === 0) return true;
       const host = entry - (entry & PAGE_ENTRY_FLAGS) + (physical & OFFSET);
-      this.memory.bytes.set(this.scratch.subarray(at, at + bytes), host);
+      this.memory.bytes.set(data, host);
       this.markDirty(physical);
+      if (watched) this.memory.handlers.written(physical, bytes);
       return true;
     }
-    if (this.io.mmioWrite(physical, bytes, this.scratch.subarray(at, at + bytes)) !== WAIT) return true;
+    if (this.io.mmioWrite(physical, bytes, data) !== WAIT) return true;
     this.wait();
     return false;
   }
@@ -380,7 +533,7 @@ export class Mmu {
   /** Writes `bytes` from the scratch slot. 1, or 0. */
   slowWrite(linear: number, bytes: number, extra = 0): number {
     const device = this.knownDevice(linear, bytes, true);
-    if (device >= 0) return this.writePart(device, 0, 0, bytes) ? 1 : 0;
+    if (device >= 0) return this.writePart(linear, device, 0, 0, bytes) ? 1 : 0;
     if (!this.admit(linear, bytes, true)) return 0;
     const access = this.accessUser | ACCESS.write | extra;
     const first = Math.min(bytes, PAGE_SIZE - (linear & OFFSET));
@@ -390,23 +543,26 @@ export class Mmu {
     if (this.changesCode(physical, first)) return 0;
     if (first === bytes) {
       if (firstEntry === 0) this.enterMmio(linear, physical, true);
-      return this.writePart(physical, firstEntry, 0, bytes) ? 1 : 0;
+      return this.writePart(linear, physical, firstEntry, 0, bytes) ? 1 : 0;
     }
-    const second = this.translateForWrite(this.next(linear), access);
+    const next = this.next(linear);
+    const second = this.translateForWrite(next, access);
     if (second < 0) return 0;
     const secondEntry = this.hostEntry;
     if (this.changesCode(second, bytes - first)) return 0;
     // A device may wait, and then all of this happens again: memory is written when nothing can wait any more.
     if (firstEntry !== 0 && secondEntry === 0) {
-      if (!this.writePart(second, secondEntry, first, bytes - first)) return 0;
-      return this.writePart(physical, firstEntry, 0, first) ? 1 : 0;
+      if (!this.writePart(next, second, secondEntry, first, bytes - first)) return 0;
+      return this.writePart(linear, physical, firstEntry, 0, first) ? 1 : 0;
     }
-    if (!this.writePart(physical, firstEntry, 0, first)) return 0;
-    return this.writePart(second, secondEntry, first, bytes - first) ? 1 : 0;
+    if (!this.writePart(linear, physical, firstEntry, 0, first)) return 0;
+    return this.writePart(next, second, secondEntry, first, bytes - first) ? 1 : 0;
   }
 
   /** As `translate`; marks the page dirty first, so that the TLB entry allows the next write to go straight. */
   private translateForWrite(linear: number, access: number): number {
+    const monitor = this.memory.handlers.virtual.hypervisorAt(linear);
+    if (monitor !== undefined) return this.enterMonitorPage(linear, monitor.host + linear - monitor.start, access);
     const walk = this.walker.walk(this.paging, linear, access);
     if (walk.physical < 0) {
       this.cpu.setNumber(CPU.cr2, linear);
@@ -426,6 +582,7 @@ export class Mmu {
   /** The access that has just been translated leads to no memory: from now on generated code finds the way. */
   private enterMmio(linear: number, physical: number, write: boolean): void {
     if (this.alignmentCheck || this.breakpoints.any || physical >= TWO_32) return;
+    if (this.pageFlags(physical) & PAGE_FLAG.watchedWrite) return;
     this.mmio.fill(linear, physical, write, this.cpu.cpl === 3, this.walker.result.global);
   }
 
@@ -470,9 +627,11 @@ export class Mmu {
       if (second < 0) return 0;
       secondEntry = this.hostEntry;
       if (this.changesCode(second, bytes - first)) return 0;
-    } else if (firstEntry & PAGE_ENTRY.writable) return this.hostAt(physical);
-    if (!this.readPart(physical, firstEntry, 0, first)) return 0;
-    if (first < bytes && !this.readPart(second, secondEntry, first, bytes - first)) return 0;
+    } else if (firstEntry & PAGE_ENTRY.writable && (this.pageFlags(physical) & PAGE_FLAG.watchedWrite) === 0) {
+      return this.hostAt(physical);
+    }
+    if (!this.readPart(linear, physical, firstEntry, 0, first)) return 0;
+    if (first < bytes && !this.readPart(this.next(linear), second, secondEntry, first, bytes - first)) return 0;
     return this.beginModify(linear, bytes);
   }
 
@@ -499,10 +658,16 @@ export class Mmu {
     const offset = linear & OFFSET;
     if (offset > PAGE_SIZE - 15 || !this.canonical(linear)) return 0;
     if (!cpu.is64 && rip + OFFSET - offset > cpu.segmentLimit(CS)) return 0;
-    const physical = this.translate(linear, this.accessUser | ACCESS.fetch);
+    const physical = this.translateFetch(linear);
     if (physical < 0) return -1;
-    const watched = physical < this.memory.ramBytes && this.memory.pageFlags[physical >>> 12]! & PAGE_FLAG.watchedAll;
-    return this.hostEntry === 0 || watched ? 0 : this.hostAt(physical);
+    return this.hostEntry === 0 ? 0 : this.hostAt(physical);
+  }
+
+  private translateFetch(linear: number): number {
+    this.fetching = true;
+    const physical = this.translate(linear, this.accessUser | ACCESS.fetch);
+    this.fetching = false;
+    return physical;
   }
 
   /**
@@ -528,17 +693,21 @@ export class Mmu {
     }
     const access = this.accessUser | ACCESS.fetch;
     const first = Math.min(available, PAGE_SIZE - (linear & OFFSET));
-    const physical = this.translate(linear, access);
+    const physical = this.translateFetch(linear);
     if (physical < 0) return 0;
-    this.fetchPart(physical, into.subarray(0, first));
+    this.fetchPart(linear, physical, into.subarray(0, first));
     this.secondPage = 0;
     this.firstBytes = first;
     if (first < available) {
       this.secondPage = this.next(linear);
+      if (this.isMonitorPage(this.secondPage)) {
+        this.fetchPart(this.secondPage, MONITOR_PAGE, into.subarray(first, available));
+        return available;
+      }
       // Only a probe: the instruction may not need these bytes.
       const walk = this.walker.walk(this.paging, this.secondPage, access, true);
       if (walk.physical < 0 || !this.canonical(this.secondPage)) return first;
-      this.fetchPart(this.memory.physical(walk.physical), into.subarray(first, available));
+      this.fetchPart(this.secondPage, this.memory.physical(walk.physical), into.subarray(first, available));
     }
     return available;
   }
@@ -578,15 +747,26 @@ export class Mmu {
       cpu.recordFault(VECTOR.gp, 0);
       return;
     }
-    this.translate(this.secondPage, this.accessUser | ACCESS.fetch);
+    this.translateFetch(this.secondPage);
   }
 
   /** An instruction of `length` bytes runs: its second page, if it has one, has been accessed. */
   touchSecondPage(length: number): void {
-    if (length > this.firstBytes) this.walker.walk(this.paging, this.secondPage, this.accessUser | ACCESS.fetch);
+    if (length > this.firstBytes && !this.isMonitorPage(this.secondPage))
+      this.walker.walk(this.paging, this.secondPage, this.accessUser | ACCESS.fetch);
   }
 
-  private fetchPart(physical: number, into: Uint8Array): void {
+  private isMonitorPage(linear: number): boolean {
+    return this.memory.handlers.virtual.hypervisorAt(linear) !== undefined;
+  }
+
+  private fetchPart(linear: number, physical: number, into: Uint8Array): void {
+    const monitor = this.memory.handlers.virtual.hypervisorAt(linear);
+    if (monitor !== undefined) {
+      const host = monitor.host + linear - monitor.start;
+      into.set(this.memory.bytes.subarray(host, host + into.length));
+      return;
+    }
     const entry = this.memory.pageEntry(physical);
     if (entry === 0) {
       // Code in a hole reads as ones, as an open bus does; devices are not asked.
@@ -675,8 +855,9 @@ export class Mmu {
     const physical = write ? this.translateForWrite(linear, access) : this.translate(linear, access);
     if (physical < 0) throw ABANDON;
     if (this.hostEntry === 0 || (write && (this.hostEntry & PAGE_ENTRY.writable) === 0)) return 0;
-    // Code that is compiled has to hear of each change.
-    if (write && physical < this.memory.ramBytes && this.memory.pageFlags[physical >>> 12]! & PAGE_FLAG.code) return 0;
+    const flags = this.pageFlags(physical);
+    // Handlers see single accesses; code that is compiled has to hear of each change.
+    if (flags & (write ? PAGE_FLAG.watchedWrite | PAGE_FLAG.code : PAGE_FLAG.watchedAll)) return 0;
     return this.hostAt(physical);
   }
 

@@ -1,5 +1,3 @@
-import type { GuestMemory } from "../../memory/guest-memory.ts";
-
 /** Why a linear address is looked up. */
 export const ACCESS = { write: 1, user: 2, fetch: 4 } as const;
 
@@ -62,6 +60,13 @@ export function reservedHigh(mode: PagingMode): number {
   return (mode.long ? RESERVED_HIGH : RESERVED_HIGH_PAE) | (mode.noExecute ? 0 : PTE.noExecuteHigh);
 }
 
+/** Memory that holds page tables; addresses come from `physical`. */
+export interface TableMemory {
+  physical(address: number): number;
+  read32(physical: number): number;
+  write32(physical: number, value: number): void;
+}
+
 /**
  * Walks the guest's page tables and keeps accessed and dirty bits (SDM vol 3, chapter 4). Entries are read as two 32-bit
  * halves: numbers are exact and nothing is allocated.
@@ -79,12 +84,12 @@ export class PageWalker {
   };
   /** Entries read. */
   loads = 0;
-  private readonly memory: GuestMemory;
+  private readonly memory: TableMemory;
   private entryAddress = 0;
   private low = 0;
   private high = 0;
 
-  constructor(memory: GuestMemory) {
+  constructor(memory: TableMemory) {
     this.memory = memory;
   }
 

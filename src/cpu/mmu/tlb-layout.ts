@@ -27,6 +27,8 @@ export const TLB_FLAG = {
   logged: 4,
   /** The same for the log of global translations. */
   loggedGlobal: 8,
+  /** An access handler watches the page: INVLPG is told to `VirtualHandlers`. */
+  watched: 16,
 } as const;
 
 /**

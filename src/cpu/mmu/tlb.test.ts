@@ -21,7 +21,7 @@ interface Rights {
 function fill(tlb: Tlb, linear: number, rights: Rights = {}): void {
   const { readable = true, writable = true, executable = true, global = false, large = false } = rights;
   const high = Math.floor(linear / 2 ** 32);
-  tlb.fill(linear >>> 0, high, HOST, 0x1000, readable, writable, executable, global, large);
+  tlb.fill(linear >>> 0, high, HOST, 0x1000, readable, writable, executable, global, large, false);
 }
 
 describe("a hit", () => {

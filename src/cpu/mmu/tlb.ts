@@ -65,6 +65,7 @@ export class Tlb {
     executable: boolean,
     global: boolean,
     large: boolean,
+    watched: boolean,
   ): void {
     const entry = (linearLow >>> PAGE_SHIFT) & (TLB_ENTRIES - 1);
     const { words } = this;
@@ -90,6 +91,7 @@ export class Tlb {
       flags |= TLB_FLAG.large;
       this.large[linearLow >>> 25]! |= 1 << ((linearLow >>> 22) & 7);
     }
+    if (watched) flags |= TLB_FLAG.watched;
     words[at + FLAGS] = flags;
   }
 
@@ -139,17 +141,30 @@ export class Tlb {
     }
   }
 
-  /** Drops every translation to a guest-physical page (its access handlers or its kind changed). */
-  invalidatePhysical(physical: number): void {
-    const { words } = this;
-    this.dropPhysical(LOG, words[FILLED]!, physical);
-    this.dropPhysical(LOG_GLOBAL, words[FILLED_GLOBAL]!, physical);
+  /** Drops the translation of one linear page and no other. */
+  dropLinear(linearLow: number, linearHigh: number): void {
+    const entry = (linearLow >>> PAGE_SHIFT) & (TLB_ENTRIES - 1);
+    const at = entry * WORDS;
+    const page = linearLow & -PAGE_SIZE;
+    for (const tag of [TLB_ENTRY.readTag, TLB_ENTRY.writeTag, TLB_ENTRY.execTag]) {
+      if (this.words[at + tag / 4] !== page || this.words[at + tag / 4 + 1] !== linearHigh) continue;
+      this.drop(entry);
+      return;
+    }
   }
 
-  private dropPhysical(log: number, filled: number, physical: number): void {
+  /** Drops every translation to consecutive guest-physical pages (their access handlers or their kind changed). */
+  invalidatePhysical(physical: number, pages = 1): void {
+    const { words } = this;
+    const first = physical >>> PAGE_SHIFT;
+    this.dropPhysical(LOG, words[FILLED]!, first, pages);
+    this.dropPhysical(LOG_GLOBAL, words[FILLED_GLOBAL]!, first, pages);
+  }
+
+  private dropPhysical(log: number, filled: number, first: number, pages: number): void {
     for (let i = 0; i < filled; i++) {
       const entry = this.words[log + i]!;
-      if (((this.words[entry * WORDS + FLAGS]! ^ physical) & -PAGE_SIZE) === 0) this.drop(entry);
+      if (((this.words[entry * WORDS + FLAGS]! >>> PAGE_SHIFT) - first) >>> 0 < pages) this.drop(entry);
     }
   }
 }

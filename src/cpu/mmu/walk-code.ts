@@ -68,6 +68,8 @@ class Walk {
     this.mode = f.load("i32", 4, this.cpu, CPU.walkMode);
     this.refuseIf(f.eqz(this.mode));
     this.refuseIf(f.gtU(f.add(f.and(f.wrap(this.linear), OFFSET), f.param(2)), PAGE_SIZE));
+    const inMonitor = f.sub(this.linear, f.load("i64", 8, this.cpu, CPU.walkMonitor));
+    this.refuseIf(f.ltU(inMonitor, f.load("i64", 8, this.cpu, CPU.walkMonitorBytes)));
     this.ram = f.load("i32", 4, this.cpu, CPU.walkRam);
     this.ramBytes = f.load("i64", 4, this.cpu, CPU.walkRamBytes);
     this.pageFlags = f.load("i32", 4, this.cpu, CPU.walkPageFlags);
@@ -145,7 +147,7 @@ class Walk {
   private read(physical: Expr, bytes: 4 | 8, reserved: Expr | number): void {
     const { f } = this;
     const at = f.let(physical);
-    this.refuseIf(f.and(this.flagsOf(at).flags, PAGE_FLAG.special));
+    this.refuseIf(f.and(this.flagsOf(at).flags, PAGE_FLAG.special | PAGE_FLAG.watchedAll));
     f.set(this.entryAt, f.add(this.ram, f.wrap(at)));
     f.set(this.entry, f.load("i64", bytes, f.get(this.entryAt)));
     const entry = f.get(this.entry);
@@ -165,7 +167,7 @@ class Walk {
         const page = f.shrU(f.sub(f.get(this.entryAt), this.ram), PAGE_SHIFT);
         const at = f.let(f.add(this.pageFlags, page));
         const flags = f.load("i32", 1, at);
-        this.refuseIf(f.and(flags, PAGE_FLAG.code));
+        this.refuseIf(f.and(flags, PAGE_FLAG.code | PAGE_FLAG.watchedWrite));
         f.store(1, at, f.or(flags, PAGE_FLAG.dirty));
         f.store(4, f.get(this.entryAt), f.or(low, bits));
         f.set(this.entry, f.or(f.get(this.entry), bits));
@@ -306,7 +308,9 @@ class Walk {
     });
     const kept = f.or(f.and(old, TLB_FLAG.logged | TLB_FLAG.loggedGlobal), logged);
     const kind = f.or(global, f.shl(f.get(this.large), 1));
-    f.store(4, entry, f.or(f.wrap(frame), f.or(kept, kind)), TLB_ENTRY.physical);
+    // PAGE_FLAG.watchedWrite goes with every handler.
+    const watched = f.and(f.shl(flags, Math.log2(TLB_FLAG.watched / PAGE_FLAG.watchedWrite)), TLB_FLAG.watched);
+    f.store(4, entry, f.or(f.wrap(frame), f.or(f.or(kept, kind), watched)), TLB_ENTRY.physical);
     f.return(f.add(host, f.and(f.wrap(linear), OFFSET)));
   }
 
