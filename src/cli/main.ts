@@ -73,6 +73,18 @@ function parse(words: readonly string[]): { command: string | undefined; options
           type: "string",
           nargs: 1,
         })
+        .option("watch", {
+          describe:
+            "Show each access to guest memory: phys:ADDRESS+BYTES:w, or virt: with an address or a kernel's symbol; :rw for reads too. Repeatable",
+          type: "string",
+          nargs: 1,
+        })
+        .option("watch-count", { describe: "Count them, with a table at the end, instead", type: "boolean" })
+        .option("symbols", {
+          describe: "Names for --watch: text of /proc/kallsyms, or a vmlinux [default: Linux' own, from its memory]",
+          type: "string",
+          nargs: 1,
+        })
         .option("timeout", {
           describe: "Stop after so many seconds, with status 124",
           type: "string",
@@ -80,6 +92,7 @@ function parse(words: readonly string[]): { command: string | undefined; options
         })
         .example("$0 run", "the I/O monitor; type help")
         .example("$0 run --kernel vmlinuz --initrd initrd.gz --append console=ttyS0", "Linux on the terminal")
+        .example("$0 run --watch virt:jiffies_64 vmlinuz", "who changes a variable of the kernel")
         .example("$0 run --profile=io.json --timeout 60 kernel.elf", "a kernel under test, with its I/O counted")
         .epilogue(
           "On a terminal, Ctrl-A X quits and Ctrl-A H shows help; all other keys go to the guest.\n\n" +

@@ -14,6 +14,9 @@ describe("options of portico run", () => {
       clock: "host",
       ioPath: "direct",
       timeoutSeconds: undefined,
+      watches: [],
+      watchCount: false,
+      symbols: undefined,
     });
   });
 
@@ -40,6 +43,32 @@ describe("options of portico run", () => {
     ["a profile table", { profile: "" }, { profile: { path: undefined } }],
     ["a profile file", { profile: "p.json" }, { profile: { path: "p.json" } }],
     ["fractions of a second", { timeout: "0.5" }, { timeoutSeconds: 0.5 }],
+    [
+      "watches",
+      { watch: ["phys:0x1000+16:w", "virt:0xffffffff81000000:rw", "virt:jiffies_64"] },
+      {
+        watches: [
+          {
+            text: "phys:0x1000+16:w",
+            place: { kind: "physical", address: 0x1000 },
+            length: 16,
+            access: "write",
+          },
+          {
+            text: "virt:0xffffffff81000000:rw",
+            place: { kind: "virtual", address: 0xffff_ffff_8100_0000n },
+            length: 1,
+            access: "all",
+          },
+          {
+            text: "virt:jiffies_64",
+            place: { kind: "symbol", name: "jiffies_64" },
+            length: undefined,
+            access: "write",
+          },
+        ],
+      },
+    ],
   ])("takes %s", (_, raw, expected) => {
     expect(checkOptions(raw)).toMatchObject(expected);
   });
@@ -59,6 +88,13 @@ describe("options of portico run", () => {
     [{ disk: ",rw" }, /--disk ',rw' names no file/],
     [{ "io-path": "fast" }, /--io-path 'fast' is unknown; it is direct, decoded, emulated or trap/],
     [{ clock: "wall" }, /--clock 'wall' is unknown; it is host or instructions/],
+    [{ watch: "0x1000" }, /--watch '0x1000' is not understood/],
+    [{ watch: "phys:jiffies" }, /'jiffies' is not a guest-physical address/],
+    [{ watch: "phys:0x100000000" }, /guest memory ends below/],
+    [{ watch: "virt:x+0" }, /is of 0 bytes/],
+    [{ watch: "phys:1:x" }, /is not understood/],
+    [{ "watch-count": true }, /--watch-count is for --watch/],
+    [{ symbols: "a" }, /--symbols is for --watch/],
     [{ timeout: "0" }, /--timeout '0'/],
     [{ timeout: "soon" }, /--timeout 'soon'/],
     [{ timeout: "9999999" }, /--timeout 9999999 is too long/],

@@ -3,6 +3,7 @@
 import { PorticoError } from "../errors.ts";
 import { IO_PATHS, type IoPath } from "../exits/exit-work.ts";
 import type { DiskMode } from "../node/disk-file.ts";
+import { parseWatch, type WatchOption } from "./watch-option.ts";
 
 /** An option that cannot be; the message names it, its value and what would be right. */
 export class UsageError extends PorticoError {
@@ -34,6 +35,11 @@ export interface RunOptions {
   readonly clock: "host" | "instructions";
   readonly ioPath: IoPath;
   readonly timeoutSeconds: number | undefined;
+  readonly watches: readonly WatchOption[];
+  /** A table at the end instead of a line an access. */
+  readonly watchCount: boolean;
+  /** A file that names the kernel's addresses. */
+  readonly symbols: string | undefined;
 }
 
 export interface ExplainOptions {
@@ -84,6 +90,7 @@ export function checkOptions(raw: RawOptions): RunOptions {
     clock,
     ioPath,
     timeoutSeconds: timeout(single(raw, "timeout")),
+    ...watches(raw),
   };
 }
 
@@ -145,6 +152,7 @@ const NEED_VALUE = new Set([
   "timeout",
   "trace",
   "top",
+  "symbols",
 ]);
 
 /** What a command works on, by the name of yargs' positional. */
@@ -175,6 +183,19 @@ function serial(text: string): SerialTarget {
   const path = text.startsWith("file:") ? text.slice("file:".length) : "";
   if (path === "") throw new UsageError(`--serial '${text}' is unknown; it is stdio, none or file:NAME`);
   return { kind: "file", path };
+}
+
+function watches(raw: RawOptions): Pick<RunOptions, "watches" | "watchCount" | "symbols"> {
+  const given = raw.watch === undefined ? [] : [raw.watch].flat().map(String);
+  const list = given.map((text) => parseWatch(text, (message) => new UsageError(message)));
+  const watchCount = single(raw, "watch-count") === "true";
+  const symbols = single(raw, "symbols");
+  if (list.length === 0 && (watchCount || symbols !== undefined)) {
+    throw new UsageError(
+      `${watchCount ? "--watch-count" : "--symbols"} is for --watch; say what to watch, such as --watch phys:0x1000+16`,
+    );
+  }
+  return { watches: list, watchCount, symbols };
 }
 
 const MAX_DISKS = 4;

@@ -47,14 +47,42 @@ async function runMachine(machine: Machine, options: RunOptions, prepared: Prepa
       process.stderr.write(`portico: ${message}${reason}\n`);
     };
     boot(machine, path, { image, initrd, commandLine: options.append, name: basename(path) });
+    const watching = await watch(machine, options);
     const serial = openSerial(options.serial);
+    let status: number;
     try {
-      return await runSession(machine, { serial, timeoutSeconds: options.timeoutSeconds, notices: process.stderr });
+      status = await runSession(machine, { serial, timeoutSeconds: options.timeoutSeconds, notices: process.stderr });
     } finally {
+      watching?.finish();
       await report?.(machine.profile());
     }
+    if (watching?.error !== undefined) throw watching.error;
+    return status;
   } finally {
     machine.dispose();
+  }
+}
+
+/** What `--watch` asks for; a run without loads nothing for it. */
+async function watch(machine: Machine, { watches, watchCount, symbols, serial }: RunOptions) {
+  if (watches.length === 0) return undefined;
+  const { WatchReport } = await import("./watch.ts");
+  return new WatchReport(machine, {
+    watches,
+    countOnly: watchCount,
+    symbols: symbols === undefined ? undefined : await symbolFile(symbols),
+    output: process.stderr,
+    raw: serial.kind === "stdio" && process.stdin.isTTY,
+  });
+}
+
+async function symbolFile(path: string) {
+  const { readSymbols } = await import("../machine/kernel-symbols.ts");
+  try {
+    return readSymbols(readWhole(path, "symbols"));
+  } catch (error) {
+    if (!(error instanceof PorticoError) || error.code !== "SYMBOLS") throw error;
+    throw new PorticoError(error.code, `'${path}': ${error.message}`, { cause: error });
   }
 }
 
