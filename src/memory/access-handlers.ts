@@ -116,7 +116,9 @@ export class AccessHandlers {
       if (outcome !== OUTCOME.swallowed && next !== OUTCOME.happens) outcome = next;
     };
     // Handlers come and go while others are being called.
-    const physicals = only ? [only] : record.physical.filter((handler) => handler.kind !== "mmio");
+    // A CPU asks handlers of MMIO pages before the device, by themselves.
+    const isCpu = source.by === "cpu";
+    const physicals = only ? [only] : record.physical.filter((handler) => !isCpu || handler.kind !== "mmio");
     const links = only ? [] : [...record.links];
     for (const handler of physicals) {
       if (!handler.overlaps(physical, length) || handler.stateOn(page) < least) continue;

@@ -310,7 +310,7 @@ export class GuestMemory {
     for (let done = 0; done < into.length; ) {
       const at = gpa + done;
       let length = this.run(at, into.length - done);
-      if (this.handlers.any) length = this.handlers.cut(at, Math.min(length, PAGE_SIZE - (at & (PAGE_SIZE - 1)))) - at;
+      if (this.handlers.any) length = this.cut(at, length, source);
       const host = this.hostOffset(at);
       if (host < 0) {
         this.unassigned.reads++;
@@ -328,7 +328,7 @@ export class GuestMemory {
     for (let done = 0; done < from.length; ) {
       const at = gpa + done;
       let length = this.run(at, from.length - done);
-      if (this.handlers.any) length = this.handlers.cut(at, Math.min(length, PAGE_SIZE - (at & (PAGE_SIZE - 1)))) - at;
+      if (this.handlers.any) length = this.cut(at, length, source);
       let part = done === 0 && length === from.length ? from : from.subarray(done, done + length);
       done += length;
       if (this.isWatched(at, PAGE_FLAG.watchedWrite)) {
@@ -341,6 +341,12 @@ export class GuestMemory {
         this.endWrite(at, length);
       }
     }
+  }
+
+  /** What a device does is cut at pages and at the edges of handlers; walks read and write whole words, as CPUs do. */
+  private cut(gpa: number, length: number, { by }: AccessSource): number {
+    const inPage = Math.min(length, PAGE_SIZE - (gpa & (PAGE_SIZE - 1)));
+    return by === "device" ? this.handlers.cut(gpa, inPage) - gpa : inPage;
   }
 
   private readFew(gpa: number, bytes: number, source: AccessSource): number {
@@ -372,14 +378,15 @@ export class GuestMemory {
 
   read32(gpa: number, source = DEVICE_SOURCE): number {
     if (this.isWatched(gpa, PAGE_FLAG.watchedAll)) return this.readFew(gpa, 4, source);
-    return this.peek32(gpa);
-  }
-
-  /** As `read32`, but no handler learns of it. */
-  peek32(gpa: number): number {
     const host = this.hostOffset(gpa);
     if (host >= 0 && (gpa & 0xfff) <= 0xffc) return this.data.getUint32(host, true);
     return (this.read16(gpa) | (this.read16(gpa + 2) << 16)) >>> 0;
+  }
+
+  /** As `read32` of an aligned address, but nobody learns of it and nothing is counted. */
+  peek32(gpa: number): number {
+    const host = this.hostOffset(gpa);
+    return host < 0 ? 0xffff_ffff : this.data.getUint32(host, true);
   }
 
   read64(gpa: number): bigint {

@@ -21,6 +21,7 @@ export interface PhysicalWatcher extends PageWatcher {
 export interface LinkWatcher extends PageWatcher {
   /** Of the registration of its handler. */
   readonly order: number;
+  readonly linear: number;
 }
 
 /** Someone who wants to know when a page-table entry changes. */
@@ -32,7 +33,7 @@ export interface EntryReader {
 export interface PageRecord<Physical extends PhysicalWatcher, Link extends LinkWatcher, Reader extends EntryReader> {
   /** By address. */
   readonly physical: Physical[];
-  /** In order of registration of their handlers. */
+  /** In order of registration of their handlers, then by address. */
   readonly links: Link[];
   /** By the address of the entry. */
   readonly entries: Map<number, Set<Reader>>;
@@ -99,7 +100,8 @@ export class PageWatches<Physical extends PhysicalWatcher, Link extends LinkWatc
   addLink(link: Link, page: number): void {
     const { links } = this.record(page / PAGE_SIZE);
     let at = links.length;
-    while (at > 0 && links[at - 1]!.order > link.order) at--;
+    const follows = (other: Link) => (other.order - link.order || other.linear - link.linear) > 0;
+    while (at > 0 && follows(links[at - 1]!)) at--;
     links.splice(at, 0, link);
     this.recompute(page, 1);
   }

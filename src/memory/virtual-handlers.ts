@@ -235,6 +235,8 @@ export class VirtualHandlers {
       handler.links.push(link);
       this.pages.add(linear / PAGE_SIZE);
       this.look(link);
+      // The CPU may remember an older translation, which leads to where nobody watches.
+      this.translator?.drop(linear);
     }
   }
 

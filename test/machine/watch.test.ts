@@ -282,4 +282,124 @@ describe.each(["never", "always"] as const)("watched memory, compiled: %s", (com
     });
     await expect(machine.run()).rejects.toThrow("no more");
   });
+
+  it("a linear page that moves: by a page-table write, INVLPG and CR3, told once each", () => {
+    const entry = TABLE + 0x10; // of linear 404000h
+    const linear = 0x40_4000;
+    const code = [
+      ...paging,
+      ...x86.store(entry, PAGE | 3),
+      ...x86.store(linear, 1),
+      ...x86.store(entry, NEXT | 3),
+      ...[0x0f, 0x01, 0x3d, ...x86.dword(linear)], // INVLPG
+      ...x86.store(linear, 2),
+      ...x86.store(PAGE, 3), // no longer behind it
+      ...x86.store(NEXT, 4),
+      ...x86.mov(0, DIRECTORY + 0x2000),
+      ...[0x0f, 0x22, 0xd8], // another address space, where nothing is there
+      ...x86.store(NEXT, 5),
+      ...x86.mov(0, DIRECTORY),
+      ...[0x0f, 0x22, 0xd8],
+      ...x86.store(linear, 6),
+      ...x86.exit(0),
+    ];
+    const events = (addressSpace?: number) => {
+      const machine = boot(code, compile);
+      machine.memory.write32(DIRECTORY + 0x2000, 0x83);
+      const log: unknown[] = [];
+      const space = addressSpace === undefined ? {} : { addressSpace };
+      const watch = machine.watch(
+        { virtual: linear, length: 4, onRemap: ({ old, new: now }) => void log.push([old, now]), ...space },
+        ({ value }) => void log.push(Number(value)),
+      );
+      const flushes = machine.vcpu.mmu.supervisor.fullFlushes;
+      machine.runUntil(1000);
+      watch.dispose();
+      expect(machine.vcpu.mmu.supervisor.fullFlushes - flushes).toBeLessThan(10); // by CR0, CR3 and CR4
+      return log;
+    };
+    // Before paging is on, linear addresses are physical ones.
+    const moves = [[linear, undefined], [undefined, PAGE], 1, [PAGE, NEXT], 2, 4];
+    expect(events()).toEqual([...moves, [NEXT, undefined], [undefined, NEXT], 6]);
+    // Of its own address space the page stays where it is, and is seen from another one.
+    expect(events(DIRECTORY)).toEqual([...moves.slice(1), 5, 6]);
+  });
+
+  it("a page of the monitor: the guest reads and runs it, its writes go to the handler", () => {
+    const place = 0xc000_0000;
+    const mapped = 0x40_1000;
+    const code = [
+      ...paging,
+      ...x86.load(place + 8),
+      ...x86.storeEax(KERNEL.data),
+      ...x86.store(place + 8, 0x1234),
+      ...x86.load(place + 8),
+      ...x86.storeEax(KERNEL.data + 4),
+      ...x86.store(place + 12, 0x5678),
+      ...x86.load(place + 12),
+      ...x86.storeEax(KERNEL.data + 8),
+      ...x86.mov(4, KERNEL.stack),
+      ...x86.mov(0, place),
+      ...[0xff, 0xd0], // CALL eax
+      ...x86.storeEax(KERNEL.data + 12),
+      ...x86.load(mapped), // where the guest has a page of its own
+      ...x86.storeEax(KERNEL.data + 16),
+      ...x86.exit(0),
+    ];
+    const machine = boot(code, compile);
+    const contents = new Uint8Array(16);
+    contents.set([...x86.mov(0, 0x77), 0xc3]); // MOV eax, 77h; RET
+    contents.set(x86.dword(0xabcd_ef01), 8);
+    const writes: unknown[] = [];
+    const inserted = machine.insert({ virtual: place, contents }, ({ address, width, value }) => {
+      writes.push([Number(address), width, Number(value)]);
+      return Number(address) === place + 12 ? { value } : undefined;
+    });
+    const over = machine.insert({ virtual: mapped, contents: Uint8Array.of(1, 2, 3, 4) });
+    expect(machine.runUntil(2000)).toBe(false);
+    const words = [0, 4, 8, 12, 16].map((at) => machine.memory.peek32(KERNEL.data + at));
+    expect(words).toEqual([0xabcd_ef01, 0xabcd_ef01, 0x5678, 0x77, 0x0403_0201]);
+    expect(writes).toEqual([
+      [place + 8, 4, 0x1234],
+      [place + 12, 4, 0x5678],
+    ]);
+    expect(inserted.bytes[12]).toBe(0x78);
+    expect(() => machine.insert({ virtual: place, contents }, () => {})).toThrow(
+      expect.objectContaining({ code: "HANDLER_CONFLICT" }),
+    );
+    over.dispose();
+    expect(machine.vcpu.mmu.read32(mapped)).toBe(machine.memory.peek32(NEXT));
+    inserted.dispose();
+    expect(() => machine.vcpu.mmu.read32(place)).toThrow();
+  });
+
+  it("a device's page: its handler is asked before the device", () => {
+    const page = 0x90_0000;
+    const device = defineDevice("mmio", (host, _: object) => {
+      host.mmio({ base: page, length: 0x1000 }, { read: (offset: number) => 0x1000 + offset, write: () => {} });
+    });
+    const code = [0, 4, 8, 4].flatMap((offset, i) => [
+      ...x86.load(page + offset),
+      ...x86.storeEax(KERNEL.data + i * 4),
+    ]);
+    const machine = createMachine({ memoryMiB: 8, clock: "instructions", compile });
+    machines.push(machine);
+    machine.add(device, {});
+    machine.boot({ image: kernel([...code, ...code, ...x86.exit(0)]) });
+    const seenBy: number[] = [];
+    const { physical } = machine.memory.handlers;
+    physical.register({
+      kind: "mmio",
+      base: page,
+      length: 0x1000,
+      owner: "test",
+      callback: ({ physical: at }) => {
+        seenBy.push(at - page);
+        return at === page + 4 ? { value: 0n } : undefined;
+      },
+    });
+    machine.runUntil(1000);
+    expect(seenBy).toEqual([0, 4, 8, 4, 0, 4, 8, 4]);
+    expect([0, 4, 8, 12].map((at) => machine.memory.peek32(KERNEL.data + at))).toEqual([0x1000, 0, 0x1008, 0]);
+  });
 });

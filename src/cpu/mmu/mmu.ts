@@ -69,7 +69,9 @@ export class Mmu {
     this.io = io;
     this.breakpoints = breakpoints;
     this.outward = io.raw?.outward ?? io;
-    const { walkSource } = this.sources(index);
+    this.cpuSource = this.source("cpu", index);
+    const walkSource = this.source("walk", index);
+    this.walkSource = walkSource;
     this.walker = new PageWalker({
       physical: (address) => memory.physical(address),
       read32: (physical) => memory.read32(physical, walkSource),
@@ -118,19 +120,18 @@ export class Mmu {
   delivering = false;
   /** Code is being fetched: the instruction has not begun. */
   private fetching = false;
-  private cpuSource!: AccessSource;
+  private readonly cpuSource: AccessSource;
+  private readonly walkSource: AccessSource;
 
-  private sources(vcpu: number): { walkSource: AccessSource } {
+  private source(by: AccessSource["by"], vcpu: number): AccessSource {
     const mmu = this;
-    const source = (by: AccessSource["by"]): AccessSource => ({
+    return {
       by,
       vcpu,
       get rip() {
         return mmu.ripOfAccess();
       },
-    });
-    this.cpuSource = source("cpu");
-    return { walkSource: source("walk") };
+    };
   }
 
   private ripOfAccess(): number {
@@ -229,7 +230,7 @@ export class Mmu {
     const { paging, memory } = this;
     if (!paging.paging || !paging.pae || paging.long) return true;
     const loaded = new Uint32Array(8);
-    for (let i = 0; i < 8; i++) loaded[i] = memory.read32(memory.physical(paging.root + i * 4));
+    for (let i = 0; i < 8; i++) loaded[i] = memory.read32(memory.physical(paging.root + i * 4), this.walkSource);
     for (let i = 0; i < 8; i += 2) {
       const present = (loaded[i]! & 1) !== 0;
       if (present && ((loaded[i]! & 0x1e6) !== 0 || (loaded[i + 1]! & 0xffff_fff0) !== 0)) return false;

@@ -174,9 +174,8 @@ export class PageWalker {
   ): Walk {
     const { result } = this;
     if (!permits(mode, result, access)) return this.fail(access, true, false, mode);
-    let updated = this.low | PTE.accessed;
-    if (access & ACCESS.write) updated |= PTE.dirty;
-    if (!probe && updated !== this.low) this.memory.write32(this.entryAddress, updated >>> 0);
+    const updated = (this.low | PTE.accessed | (access & ACCESS.write ? PTE.dirty : 0)) >>> 0;
+    if (!probe && updated !== this.low) this.memory.write32(this.entryAddress, updated);
     result.dirty = (updated & PTE.dirty) !== 0;
     result.global = mode.global && (this.low & PTE.global) !== 0;
     result.pageBytes = pageBytes;
