@@ -20,7 +20,7 @@ export interface WatchReportOptions {
   readonly raw: boolean;
 }
 
-/** ms between two looks for the kernel's symbols; each look that finds none doubles it. */
+/** ms between two looks for the kernel's symbols: ten times what a look took that found none, within these. */
 const FIRST_LOOK_MS = 20;
 const LAST_LOOK_MS = 5000;
 /** What a symbol is watched for without a length. */
@@ -92,8 +92,12 @@ export class WatchReport {
       return;
     }
     if (this.symbols === undefined) {
+      const start = performance.now();
       this.symbols = this.findSymbols();
-      if (this.symbols === undefined) this.delay = Math.min(this.delay * 1.5, LAST_LOOK_MS);
+      const took = performance.now() - start;
+      // Hardly anything, as long as there is no kernel.
+      if (this.symbols === undefined)
+        this.delay = Math.min(Math.max(FIRST_LOOK_MS, this.delay, took * 10), LAST_LOOK_MS);
       else this.resolve(this.symbols);
     }
     this.lookLater();
@@ -111,7 +115,7 @@ export class WatchReport {
       const { name } = option.place as { name: string };
       const address = symbols.address(name);
       if (address === undefined) {
-        throw new PorticoError("SYMBOLS", `--watch '${option.text}': the guest's kernel has no symbol '${name}'`);
+        throw new PorticoError("SYMBOLS", `--watch '${option.text}': the guest's kernel has no symbol '${name}'; --symbols takes a file that has`);
       }
       const length = option.length ?? Math.min(symbols.room(address) ?? WORD, WORD);
       this.watch({ virtual: address, length }, option);

@@ -44,8 +44,6 @@ export function findKernelSymbols(machine: Machine): KernelSymbols | undefined {
   const known = mmu.physicalOf(wide ? lstar : state.number(CPU.idtrBase));
   if (known < 0 || known >= memory.ramBytes) return undefined;
   const ram = memory.bytes.subarray(memory.layout.ram, memory.layout.ram + memory.ramBytes);
-  const view = new DataView(ram.buffer, ram.byteOffset, ram.length);
-  const table = new Tables(ram, view, wide);
   // The tables lie behind the code, in front of the interrupt descriptor table.
   const [before, after] = [Math.max(0, known - REACH), Math.min(ram.length, known + REACH)];
   for (const [from, to] of wide
@@ -54,12 +52,18 @@ export function findKernelSymbols(machine: Machine): KernelSymbols | undefined {
         [before, known],
         [known, after],
       ]) {
-    for (const at of digits(ram, from!, to!)) {
-      const symbols = table.around(at);
-      if (symbols && (!wide || symbols.fits(lstar))) return symbols;
-    }
+    for (const symbols of symbolsIn(ram, from!, to!, wide)) if (!wide || symbols.fits(lstar)) return symbols;
   }
   return undefined;
+}
+
+/** Symbol tables whose token table lies in [from, to). `wide`: of a 64-bit kernel. */
+export function* symbolsIn(ram: Uint8Array, from: number, to: number, wide: boolean): Generator<KernelSymbols> {
+  const table = new Tables(ram, wide);
+  for (const at of digits(ram, from, to)) {
+    const symbols = table.around(at);
+    if (symbols) yield symbols;
+  }
 }
 
 /** Every place where "0\0" "1\0" … "9\0" stands: 20 bytes, so that a look at two of sixteen is enough. */
@@ -82,9 +86,9 @@ class Tables {
   private readonly view: DataView;
   private readonly pointer: 4 | 8;
 
-  constructor(ram: Uint8Array, view: DataView, wide: boolean) {
+  constructor(ram: Uint8Array, wide: boolean) {
     this.ram = ram;
-    this.view = view;
+    this.view = new DataView(ram.buffer, ram.byteOffset, ram.length);
     this.pointer = wide ? 8 : 4;
   }
 
@@ -98,27 +102,28 @@ class Tables {
 
   /** All symbols, if the digits at `digits` belong to a token table. */
   around(digits: number): KernelSymbols | undefined {
-    const { ram } = this;
-    let start = digits;
-    for (let token = 0; token < DIGIT_0; token++) {
-      start--;
-      while (start > 0 && ram[start - 1] !== 0) start--;
-      if (digits - start > 0x4000) return undefined;
+    const { ram, view } = this;
+    let second = digits;
+    for (let token = 1; token < DIGIT_0; token++) {
+      second--;
+      while (second > 0 && ram[second - 1] !== 0) second--;
+      if (digits - second > 0x4000) return undefined;
     }
-    if (start % this.pointer !== 0) return undefined;
-    const tokens: string[] = [];
-    const offsets: number[] = [];
-    let at = start;
-    for (let token = 0; token < TOKENS; token++) {
+    const ends: number[] = [];
+    for (let at = second; ends.length < TOKENS - 1; at = ends.at(-1)! + 1) {
       const end = ram.indexOf(0, at);
       if (end < 0 || end - at > 0x1000) return undefined;
-      offsets.push(at - start);
-      tokens.push(String.fromCharCode(...ram.subarray(at, end)));
-      at = end + 1;
+      ends.push(end);
     }
-    const index = this.align(at);
-    const isIndex = offsets.every((offset, i) => this.view.getUint16(index + i * 2, true) === offset);
-    return isIndex ? this.decode(tokens, start, index + TOKENS * 2) : undefined;
+    const index = this.align(ends.at(-1)! + 1);
+    if (index + TOKENS * 2 > ram.length) return undefined;
+    // What is in front of the table need not end with a zero: the index knows where the first token begins.
+    const start = second - view.getUint16(index + 2, true);
+    if (start % this.pointer !== 0 || ram.indexOf(0, start) !== second - 1) return undefined;
+    const begins = [start, second, ...ends.slice(0, -1).map((end) => end + 1)];
+    if (begins.some((at, i) => view.getUint16(index + i * 2, true) !== at - start)) return undefined;
+    const tokens = [second - 1, ...ends].map((end, i) => String.fromCharCode(...ram.subarray(begins[i]!, end)));
+    return this.decode(tokens, start, index + TOKENS * 2);
   }
 
   private decode(tokens: readonly string[], tokenTable: number, behind: number): KernelSymbols | undefined {
