@@ -115,7 +115,10 @@ export class WatchReport {
       const { name } = option.place as { name: string };
       const address = symbols.address(name);
       if (address === undefined) {
-        throw new PorticoError("SYMBOLS", `--watch '${option.text}': the guest's kernel has no symbol '${name}'; --symbols takes a file that has`);
+        throw new PorticoError(
+          "SYMBOLS",
+          `--watch '${option.text}': the guest's kernel has no symbol '${name}'; give --symbols a file that has it`,
+        );
       }
       const length = option.length ?? Math.min(symbols.room(address) ?? WORD, WORD);
       this.watch({ virtual: address, length }, option);

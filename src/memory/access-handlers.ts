@@ -94,6 +94,17 @@ export class AccessHandlers {
     return this.pages.at(physical)?.physical.find((handler) => handler.kind === "mmio");
   }
 
+  /** Whether any handler has bytes of an access within one page; allocates nothing, for what falls beside. */
+  covers(physical: number, length: number): boolean {
+    const record = this.pages.at(physical);
+    if (record === undefined) return false;
+    const { physical: physicals, links } = record;
+    for (let i = 0; i < physicals.length; i++) if (physicals[i]!.overlaps(physical, length)) return true;
+    const offset = physical & OFFSET;
+    for (let i = 0; i < links.length; i++) if (links[i]!.covers(offset, length)) return true;
+    return false;
+  }
+
   /**
    * An access within one page; `data` is what it reads or writes, and is changed where a handler replaces it. Once
    * swallowed it stays so. `linear` is the address that the CPU used.

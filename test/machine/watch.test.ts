@@ -124,6 +124,17 @@ describe.each(["never", "always"] as const)("watched memory, compiled: %s", (com
     expect(machine.ended).toEqual({ reason: "debug-exit", status: 1 });
   });
 
+  it("an instruction that compiled code gives up after the access, and the interpreter runs again, is seen once", () => {
+    const machine = boot([...paging, ...PROGRAM], compile);
+    const hits: unknown[] = [];
+    machine.watch({ physical: PAGE, length: 0x2000, access: "all" }, (access) => {
+      hits.push(seen(access));
+      machine.vcpu.requestExit();
+    });
+    expect(machine.runUntil(10_000)).toBe(false);
+    expect(hits).toEqual(expected());
+  });
+
   it("a linear range: the same, however the page is reached", () => {
     const machine = boot([...paging, ...PROGRAM], compile);
     const hits: unknown[] = [];

@@ -485,7 +485,8 @@ export class Mmu {
 
   private readPart(linear: number, physical: number, entry: number, at: number, bytes: number): boolean {
     const data = this.scratch.subarray(at, at + bytes);
-    const watched = (this.pageFlags(physical) & PAGE_FLAG.watchedAll) !== 0;
+    const isWatched = (this.pageFlags(physical) & PAGE_FLAG.watchedAll) !== 0;
+    const watched = isWatched && this.memory.handlers.covers(physical, bytes);
     if (entry !== 0) {
       const host = entry - (entry & PAGE_ENTRY_FLAGS) + (physical & OFFSET);
       data.set(this.memory.bytes.subarray(host, host + bytes));
@@ -513,7 +514,7 @@ export class Mmu {
       return true;
     }
     const watched = (this.pageFlags(physical) & PAGE_FLAG.watchedWrite) !== 0;
-    if (watched) {
+    if (watched && this.memory.handlers.covers(physical, bytes)) {
       data = data.slice();
       if (entry === 0 && this.report("write", physical, linear, data, true) === OUTCOME.swallowed) return true;
       if (this.report("write", physical, linear, data) === OUTCOME.swallowed) return true;
