@@ -36,6 +36,8 @@ const NO_CONTEXT = 0;
 /** Stores beside compiled code that a page may see before its code is given up. */
 const NEAR_MISSES_MAX = 2000;
 const NEVER = 0x7fff_ffff;
+/** Contexts that legacy code is known for; systems need a handful. */
+const CONTEXTS_MAX = 1024;
 
 interface Compiled {
   readonly rip: bigint;
@@ -69,6 +71,8 @@ interface Waiting {
 export interface CodeStatistics {
   regions: number;
   instructions: number;
+  /** Kinds of modes and segments that legacy code was met in. */
+  contexts: number;
   modules: number;
   invalidations: number;
   flushes: number;
@@ -76,7 +80,14 @@ export interface CodeStatistics {
 
 /** Compiled regions of one vCPU: found by where their code lies, dropped when it changes. */
 export class CodeCache {
-  readonly statistics: CodeStatistics = { regions: 0, instructions: 0, modules: 0, invalidations: 0, flushes: 0 };
+  readonly statistics: CodeStatistics = {
+    regions: 0,
+    instructions: 0,
+    contexts: 0,
+    modules: 0,
+    invalidations: 0,
+    flushes: 0,
+  };
   /** The dispatcher's loop, see `dispatcherModule`. */
   readonly run: (cpu: number) => number;
   /** Drops ordinary translations for writing to a guest-physical page. */
@@ -96,7 +107,11 @@ export class CodeCache {
   /** By host page number. */
   private readonly pages = new Map<number, CodePage>();
   private readonly waiting = new Map<string, Waiting>();
+  /** Places that have been told to wait, and after how many changes of their page. */
+  private readonly delayed = new Map<number, number>();
   private readonly contexts = new Map<string, number>();
+  /** Numbers are not used twice; 2 and 3 are 64-bit mode. */
+  private nextContext = 4;
   private readonly words: Int32Array;
   private readonly inlinePort: RawAccess["inlinePort"] | undefined;
 
@@ -146,6 +161,7 @@ export class CodeCache {
     this.pages.clear();
     this.code.clear();
     this.waiting.clear();
+    this.delayed.clear();
     this.freeSlots.length = 0;
     this.usedSlots = 0;
     this.statistics.instructions = 0;
@@ -181,9 +197,16 @@ export class CodeCache {
     }
     let number = this.contexts.get(key);
     if (number === undefined) {
-      number = (this.contexts.size + 2) * 2;
+      // A guest that loads ever new segments may not fill the host's memory with what they were.
+      if (this.contexts.size === CONTEXTS_MAX) {
+        this.contexts.clear();
+        this.reset();
+      }
+      number = this.nextContext;
+      this.nextContext += 2;
       this.contexts.set(key, number);
     }
+    this.statistics.contexts = this.contexts.size;
     state.setU32(CPU.codeContext, number);
   }
 
@@ -195,8 +218,10 @@ export class CodeCache {
   // --- finding ----------------------------------------------------------------------------------------------------
 
   /** 1 when there is compiled code for the instruction pointer, whose code lies at `host`; it is in the jump cache then. */
-  private find(host: number): number {
+  private find(signedHost: number): number {
     const { state, context } = this;
+    // WebAssembly gives signed numbers.
+    const host = signedHost >>> 0;
     const rip = state.u64(CPU.rip);
     const found = this.code.get(host)?.find((one) => one.rip === rip && one.context === context);
     if (found === undefined) return this.want(host, rip, context);
@@ -232,7 +257,7 @@ export class CodeCache {
   private want(host: number, rip: bigint, context: number): number {
     const key = `${host}/${rip}/${context}`;
     if (!this.waiting.has(key)) {
-      const changes = this.pages.get(host >> PAGE_SHIFT)?.changes ?? 0;
+      const changes = this.pages.get(host >>> PAGE_SHIFT)?.changes ?? 0;
       if (changes > PATIENCE && this.mustWait(host, changes)) return 0;
       const region = this.findRegion(host, rip);
       if (region === undefined) {
@@ -241,7 +266,7 @@ export class CodeCache {
       }
       this.waiting.set(key, { region, context, dx: this.state.gpr32(RDX) & 0xffff });
       // From now on its code may not change unnoticed.
-      this.watchedPage(host >> PAGE_SHIFT);
+      this.watchedPage(host >>> PAGE_SHIFT);
     }
     if (this.threshold > 0 && this.waiting.size < BATCH) {
       this.countdown(host, this.threshold);
@@ -256,7 +281,7 @@ export class CodeCache {
 
   /** Code that changes all the time has to be reached far more often before it is compiled again. */
   private mustWait(host: number, changes: number): boolean {
-    const page = this.pages.get(host >> PAGE_SHIFT)!;
+    const page = this.pages.get(host >>> PAGE_SHIFT)!;
     const delay = Math.max(64, this.threshold) * 2 ** Math.min(changes - PATIENCE, MAX_DELAY_SHIFT);
     page.nearMisses = 0;
     if (this.delayed.get(host) === changes) {
@@ -267,9 +292,6 @@ export class CodeCache {
     this.countdown(host, Math.min(NEVER, delay));
     return true;
   }
-
-  /** Places that have been told to wait, and after how many changes of their page. */
-  private readonly delayed = new Map<number, number>();
 
   private findRegion(host: number, rip: bigint): Region | undefined {
     const { state, memory } = this;
@@ -325,7 +347,7 @@ export class CodeCache {
       ripLow: Number(BigInt.asUintN(32, rip)),
       context,
       host,
-      page: host >> PAGE_SHIFT,
+      page: host >>> PAGE_SHIFT,
       from: host + region.from,
       to: host + region.to,
       slot,
@@ -351,7 +373,7 @@ export class CodeCache {
   private physicalPage(page: number): number {
     const { layout } = this.memory;
     const offset = page * PAGE_SIZE - layout.ram;
-    return offset >= 0 && offset < layout.ramBytes ? offset >> PAGE_SHIFT : -1;
+    return offset >= 0 && offset < layout.ramBytes ? offset >>> PAGE_SHIFT : -1;
   }
 
   private flag(page: number): void {
@@ -381,7 +403,7 @@ export class CodeCache {
   /** `length` bytes of RAM at a guest-physical address, in one page, change. True: compiled code was dropped. */
   changed(physical: number, length: number): boolean {
     const from = this.memory.layout.ram + physical;
-    const number = from >> PAGE_SHIFT;
+    const number = from >>> PAGE_SHIFT;
     const page = this.pages.get(number);
     if (page === undefined) return false;
     let dropped = false;
@@ -402,7 +424,7 @@ export class CodeCache {
       page.changes++;
       page.nearMisses = 0;
       this.statistics.invalidations++;
-      const waits = [...this.waiting.values()].some(({ region }) => region.host >> PAGE_SHIFT === number);
+      const waits = [...this.waiting.values()].some(({ region }) => region.host >>> PAGE_SHIFT === number);
       if (page.regions.size === 0 && !waits) {
         this.unflag(number);
         page.watched = false;

@@ -1,0 +1,104 @@
+import { describe, expect, it } from "vitest";
+import type { IoClient } from "../../io/types.ts";
+import { GuestMemory } from "../../memory/guest-memory.ts";
+import { CLOCK } from "../../memory/layout.ts";
+import { SoftwareVcpu, type VcpuOptions } from "../engine.ts";
+import { CPU, CS, DS, ES, SS } from "../state.ts";
+
+const NO_DEVICES: IoClient = {
+  portRead: () => 0,
+  portWrite: () => 0,
+  portReadString: () => 0,
+  portWriteString: () => 0,
+  mmioRead: () => 0,
+  mmioWrite: () => 0,
+  waiting: undefined,
+  clearJournal: () => {},
+};
+const FLAT = 0xffff_ffff;
+
+/** 32-bit protected mode without paging, flat; `code` at a guest-physical address, a stack below it. */
+function bench(
+  compile: NonNullable<VcpuOptions["compile"]>,
+  code: readonly number[],
+  at = 0x3000,
+  ramBytes = 0x1_0000,
+) {
+  const memory = new GuestMemory({ ramBytes, extraBytes: 0 });
+  const board = { tsc: () => 0n, apic: undefined, interrupts: { acknowledge: () => -1 } };
+  const vcpu = new SoftwareVcpu(memory, NO_DEVICES, board, 0, { compile });
+  const { state } = vcpu;
+  memory.write(at, Uint8Array.from(code));
+  state.setU32(CPU.cr0, 1);
+  state.setSegment(CS, 8, 0, FLAT, 0xc09b);
+  for (const segment of [SS, DS, ES]) state.setSegment(segment, 16, 0, FLAT, 0xc093);
+  state.setNumber(CPU.rip, at);
+  state.setGpr32(4, at - 0x100);
+  vcpu.stateChanged();
+  const run = (instructions: number) => {
+    for (const field of [CLOCK.budget, CLOCK.sliceBudget]) state.data.setInt32(field, instructions, true);
+    return vcpu.run().reason;
+  };
+  return { vcpu, state, memory, run };
+}
+
+const dword = (value: number) => [value & 0xff, (value >> 8) & 0xff, (value >> 16) & 0xff, value >>> 24];
+
+/** Calls a function `first` times, makes it give 2 instead of 1, calls it `then` times; EBX is the sum. */
+function program(at: number, first: number, then: number): number[] {
+  const loopOf = (count: number) => [
+    ...[0xb9, ...dword(count)], // mov ecx, count
+    ...[0xe8, 0, 0, 0, 0], // 1: call f
+    ...[0x01, 0xc3], // add ebx, eax
+    ...[0x49, 0x75, 0xf6], // dec ecx; jnz 1b
+  ];
+  const { length } = loopOf(0);
+  const f = 2 * length + 10 + 1;
+  const calling = (count: number, from: number) =>
+    loopOf(count).map((byte, i) => (i >= 6 && i < 10 ? dword(f - from - 10)[i - 6]! : byte));
+  return [
+    ...calling(first, 0),
+    ...[0xc7, 0x05, ...dword(at + f + 1), ...dword(2)], // mov dword [f + 1], 2
+    ...calling(then, length + 10),
+    0xf4, // hlt
+    ...[0xb8, 1, 0, 0, 0, 0xc3], // f: mov eax, 1; ret
+  ];
+}
+
+describe("compiled code that changes", () => {
+  it.each(["never", "auto", "always"] as const)("between its first run and its compilation, %s", (compile) => {
+    // It is found in the first slices, and changes before code that waits is compiled.
+    const { vcpu, state, run } = bench(compile, program(0x3000, 3000, 40_000));
+    for (let slice = 0; slice < 200 && run(5000) === "budget"; slice++);
+    expect(state.u32(CPU.activity)).toBe(1);
+    expect(state.gpr32(3)).toBe(3000 + 2 * 40_000);
+    if (compile !== "never") expect(vcpu.code!.statistics.modules).toBeGreaterThan(0);
+  });
+
+  it.each(["auto", "always"] as const)("above 2 GiB, %s", (compile) => {
+    const at = 0x9000_3000;
+    const count = 60_000;
+    const { vcpu, state, run } = bench(compile, program(at, count, count), at, 0xa000_0000);
+    let executed = 0;
+    while (executed < 2_000_000 && run(10_000) === "budget") executed += 10_000;
+    expect(state.u32(CPU.activity)).toBe(1);
+    expect(state.gpr32(3)).toBe(3 * count);
+    expect(vcpu.code!.statistics.invalidations).toBeGreaterThan(0);
+    expect(vcpu.code!.interpreted / executed).toBeLessThan(0.5);
+  });
+});
+
+describe("what code is compiled for", () => {
+  it("does not add up, however many kinds of segments a guest loads", () => {
+    // 1: inc eax; jmp 1b
+    const { vcpu, state, run } = bench("always", [0x40, 0xeb, 0xfd]);
+    const { statistics } = vcpu.code!;
+    for (let i = 0; i < 3000; i++) {
+      state.setSegment(CS, 8, 0, 0x10_0000 + i, 0x409b);
+      expect(run(10)).toBe("budget");
+    }
+    expect(state.gpr32(0)).toBe(3000 * 5);
+    expect(statistics.contexts).toBeLessThanOrEqual(1024);
+    expect(statistics.regions).toBeLessThanOrEqual(1024);
+  });
+});
