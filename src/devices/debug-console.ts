@@ -12,7 +12,10 @@ export const debugConsole = defineDevice("debug-console", (host, options: DebugC
     { base: options.port ?? 0xe9, length: 1 },
     {
       read: raw(() => 0xe9),
-      write: (_offset, value) => options.output(value & 0xff),
+      // What the host program's function returns is no status of the access.
+      write(_offset, value) {
+        options.output(value & 0xff);
+      },
       writeString(_offset, buffer, width) {
         if (width !== 1) return 0;
         for (const byte of buffer) options.output(byte);

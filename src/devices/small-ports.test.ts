@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { deviceUnderTest } from "../device/testing.ts";
+import { WAIT } from "../io/types.ts";
 import { coprocessorError } from "./coprocessor-error.ts";
 import { debugConsole } from "./debug-console.ts";
 import { debugExit } from "./debug-exit.ts";
@@ -53,6 +54,16 @@ describe("debug console at E9h", () => {
     for (const character of "hi\n") device.write(0xe9, character.charCodeAt(0));
     expect(seen).toEqual([0x68, 0x69, 0x0a]);
     expect(device.read(0xe9)).toBe(0xe9);
+  });
+
+  it.each([["text"], [WAIT]])("takes the byte, whatever its listener returns (%j)", (returned) => {
+    const seen: number[] = [];
+    const output = (byte: number): unknown => {
+      seen.push(byte);
+      return returned;
+    };
+    deviceUnderTest(debugConsole, { output }).write(0xe9, 0x21);
+    expect(seen).toEqual([0x21]);
   });
 });
 
