@@ -49,11 +49,18 @@ export class RawSpaces implements RawAccess {
     if (build === undefined) return undefined;
     const at = RawSlots.address(slot);
     const offset = address - store.origin[region]!;
+    const waits = (write ? store.ring3Write : store.ring3Read)[region] !== undefined;
+    const closed = store.space === "port" ? IO.portsClosed : IO.mmioClosed;
     return {
       guard: at + IO_SLOT.generation,
       expected: dispatch.slots.generation(slot),
       counter: at + (write ? IO_SLOT.writes : IO_SLOT.reads),
-      build: (site) => build({ ...site, width, offset: site.b.i32(offset) }),
+      build: (site) => {
+        const { b } = site;
+        // An access that has waited starts again: the journal has its answer.
+        if (waits) b.if(b.load("i32", 4, b.i32(0), closed), () => site.decline(), undefined, false);
+        return build({ ...site, width, offset: b.i32(offset) });
+      },
     };
   }
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { defineDevice, ring3 } from "../../src/device/define.ts";
+import { raw } from "../../src/device/raw.ts";
 import type { Handlers } from "../../src/device/types.ts";
 import { COMMIT_LATER } from "../../src/io/types.ts";
 import { createMachine, type Machine } from "../../src/machine/machine.ts";
@@ -99,6 +100,44 @@ describe("an instruction that waits for ring 3", () => {
       ["read", "port", 15, 1, 2],
     ]);
     expect(dwordAt(b, DATA)).toBe(0x1001);
+  });
+
+  it.each([
+    "never",
+    "always",
+  ] as const)("is not answered by a raw handler that now could (compile: %s)", async (compile) => {
+    const machine = createMachine({ memoryMiB: RAM_MIB, clock: "instructions", compile });
+    const written: number[] = [];
+    const device = defineDevice("d", (host) => {
+      const r = host.registers({ ready: "u8", written: "u8" });
+      const ready = async () => {
+        await tick();
+        r.ready = 1;
+      };
+      host.ports(PORTS, {
+        read: {
+          raw: raw((x) => {
+            x.if(x.eq(x.get(r, "ready"), 0), () => x.decline());
+            return x.get(r, "written");
+          }),
+          ring3: () => ready().then(() => 0x42),
+        },
+        write: {
+          raw: raw((x) => {
+            x.if(x.eq(x.get(r, "ready"), 0), () => x.decline());
+            x.set(r, "written", x.value);
+          }),
+          ring3: (_, value) => ready().then(() => void written.push(value)),
+        },
+      });
+      host.ports({ base: 0x720, length: 1 }, { write: () => void (r.ready = 0) });
+    });
+    machine.add(device, undefined);
+    const b = { machine, log: [], memory: new Uint8Array() };
+    const read = (index: number) => [...x86.in(PORTS.base), ...x86.storeEax(DATA + 4 * index)];
+    await runs(b, [...read(0), ...read(1), ...x86.out(0x720, 0), ...x86.out(PORTS.base, 5), ...read(2)]);
+    expect([0, 4, 8].map((at) => dwordAt(b, DATA + at) & 0xff)).toEqual([0x42, 0, 0]);
+    expect(written).toEqual([5]);
   });
 
   it("repeats INS unit by unit, over a page boundary", async () => {
