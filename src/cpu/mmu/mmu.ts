@@ -1,23 +1,22 @@
-import { type IoClient, WAIT } from "../../io/types.ts";
+import type { IoClient } from "../../io/types.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
-import { CLOCK, PAGE_FLAG, PAGE_SIZE, TLB_SIZE } from "../../memory/layout.ts";
+import { PAGE_FLAG, PAGE_SIZE, TLB_SIZE } from "../../memory/layout.ts";
 import { PAGE_ENTRY, PAGE_ENTRY_FLAGS } from "../../memory/page-map.ts";
 import type { Translator } from "../../memory/virtual-handlers.ts";
-import { type AccessSource, OUTCOME, type Outcome } from "../../memory/watched-access.ts";
 import { CPU, CS, FLAG, MODE, SEG, SS, STOP, VECTOR, WALK } from "../state.ts";
 import { ABANDON, type VcpuState } from "../vcpu-state.ts";
 import type { Breakpoints } from "./breakpoints.ts";
 import { LinearTranslator } from "./linear-translator.ts";
 import { MmioTlb } from "./mmio-tlb.ts";
+import { hostOf, MONITOR_PAGE, PageAccess } from "./page-access.ts";
 import { ACCESS, PageWalker, type PagingMode, reservedHigh } from "./page-walk.ts";
 import { Tlb } from "./tlb.ts";
 import { TLB_ENTRY } from "./tlb-layout.ts";
-import { WatchJournal } from "./watch-journal.ts";
+import type { WatchJournal } from "./watch-journal.ts";
+import { WatchedAccesses } from "./watched-accesses.ts";
 
 const OFFSET = PAGE_SIZE - 1;
 const TWO_32 = 0x1_0000_0000;
-/** Beyond every guest-physical address: in place of one for a page of the monitor. */
-const MONITOR_PAGE = 2 ** 52;
 
 /** CR0, CR4 and EFER bits that paging depends on. */
 const CR0_WP = 1 << 16;
@@ -50,11 +49,11 @@ export class Mmu {
   };
   private readonly cpu: VcpuState;
   private readonly memory: GuestMemory;
-  private readonly io: IoClient;
-  private readonly outward: Pick<IoClient, "mmioRead" | "mmioWrite">;
   private readonly breakpoints: Breakpoints;
   private readonly walker: PageWalker;
-  private readonly scratch: Uint8Array;
+  private readonly watched: WatchedAccesses;
+  /** What is done when an access has been translated. */
+  readonly pages: PageAccess;
   /** EFLAGS.AC, CR0.AM and CPL 3: every access is checked, so nothing enters the user TLB. */
   private alignmentCheck = false;
 
@@ -66,19 +65,17 @@ export class Mmu {
   constructor(cpu: VcpuState, memory: GuestMemory, io: IoClient, breakpoints: Breakpoints, index: number) {
     this.cpu = cpu;
     this.memory = memory;
-    this.io = io;
     this.breakpoints = breakpoints;
-    this.outward = io.raw?.outward ?? io;
-    this.cpuSource = this.source("cpu", index);
-    const walkSource = this.source("walk", index);
-    this.walkSource = walkSource;
+    this.watched = new WatchedAccesses(cpu, memory.handlers, index);
+    this.journal = this.watched.journal;
+    this.pages = new PageAccess(cpu, memory, io, this.watched);
+    const { walkSource } = this.watched;
     this.walker = new PageWalker({
       physical: (address) => memory.physical(address),
       read32: (physical) => memory.read32(physical, walkSource),
       write32: (physical, value) => memory.write32(physical, value, walkSource),
     });
     this.paging.pdpte = new Uint32Array(memory.memory.buffer, cpu.base + CPU.pdpte, 8);
-    this.scratch = memory.bytes.subarray(cpu.base + CPU.scratch, cpu.base + CPU.scratch + 64);
     const { tlb, tlbStride, ram, ramBytes, pageFlags } = memory.layout;
     const base = tlb + index * tlbStride;
     this.supervisor = new Tlb(memory.memory, base);
@@ -115,55 +112,16 @@ export class Mmu {
   /** What access handlers ask about this CPU. */
   private readonly translator: Translator;
   /** What handlers have been told in the instruction or delivery in progress. */
-  readonly journal = new WatchJournal();
+  readonly journal: WatchJournal;
+
   /** An event is being delivered: there is no instruction. */
-  delivering = false;
-  /** Code is being fetched: the instruction has not begun. */
-  private fetching = false;
-  private readonly cpuSource: AccessSource;
-  private readonly walkSource: AccessSource;
-
-  private source(by: AccessSource["by"], vcpu: number): AccessSource {
-    const mmu = this;
-    return {
-      by,
-      vcpu,
-      get rip() {
-        return mmu.ripOfAccess();
-      },
-    };
-  }
-
-  private ripOfAccess(): number {
-    const { cpu } = this;
-    if (this.delivering || this.fetching) return cpu.number(CPU.rip);
-    const rip = Number(BigInt.asIntN(64, cpu.u64(CPU.ripBias) + BigInt(cpu.u32(CPU.startPc))));
-    return cpu.is64 ? rip : rip >>> 0;
-  }
-
-  /** Tells instructions and deliveries of one slice apart. */
-  private get place(): number {
-    const { data } = this.cpu;
-    const executed = data.getInt32(CLOCK.sliceBudget, true) - data.getInt32(CLOCK.budget, true);
-    return this.delivering ? -2 - executed : executed;
+  set delivering(delivering: boolean) {
+    this.watched.delivering = delivering;
   }
 
   /** The instruction (whose budget has been given back) or delivery waits for ring 3 and will start again. */
   abandonWatched(): void {
-    this.journal.abandon(this.place + (this.delivering ? 0 : 1));
-  }
-
-  /** Tells the handlers of a part of an access, which lies in one page. */
-  private report(kind: "read" | "write", physical: number, linear: number, data: Uint8Array, mmio = false): Outcome {
-    const { handlers } = this.memory;
-    const only = mmio ? handlers.mmio(physical) : undefined;
-    if (mmio && only === undefined) return OUTCOME.happens;
-    const answer = this.journal.answer(this.place, kind, physical, data);
-    if (answer !== undefined) return answer;
-    const { place } = this;
-    const outcome = handlers.access(kind, physical, linear, data, this.cpuSource, only);
-    this.journal.record(place, kind, physical, data, outcome);
-    return outcome;
+    this.watched.abandon();
   }
 
   /** Guest-physical address behind a linear one now, whatever the rights, or -1; for a look from outside. */
@@ -230,7 +188,8 @@ export class Mmu {
     const { paging, memory } = this;
     if (!paging.paging || !paging.pae || paging.long) return true;
     const loaded = new Uint32Array(8);
-    for (let i = 0; i < 8; i++) loaded[i] = memory.read32(memory.physical(paging.root + i * 4), this.walkSource);
+    for (let i = 0; i < 8; i++)
+      loaded[i] = memory.read32(memory.physical(paging.root + i * 4), this.watched.walkSource);
     for (let i = 0; i < 8; i += 2) {
       const present = (loaded[i]! & 1) !== 0;
       if (present && ((loaded[i]! & 0x1e6) !== 0 || (loaded[i + 1]! & 0xffff_fff0) !== 0)) return false;
@@ -261,12 +220,12 @@ export class Mmu {
   /** Set by the engine: translations of code may have changed. */
   onFlush: () => void = () => {};
 
-  /** Also after a change of breakpoints or A20. */
   /** The TLB of the current privilege level. */
   get current(): Tlb {
     return this.cpu.cpl === 3 ? this.user : this.supervisor;
   }
 
+  /** Also after a change of breakpoints or A20. */
   flushAll(): void {
     this.onFlush();
     this.updateWalks();
@@ -300,12 +259,13 @@ export class Mmu {
     return this.cpu.cpl === 3 ? ACCESS.user : 0;
   }
 
+  /** `GuestMemory.pageEntry` of the last translation. */
+  private hostEntry = 0;
+
   /**
    * Guest-physical address (A20 applied), or -1 after recording #PF. Fills the TLB of the access's privilege when the
    * page is memory. `hostEntry` is left for the caller.
    */
-  private hostEntry = 0;
-
   private translate(linear: number, access: number): number {
     const monitor = this.memory.handlers.virtual.hypervisorAt(linear);
     if (monitor !== undefined) return this.enterMonitorPage(linear, monitor.host + linear - monitor.start, access);
@@ -339,7 +299,7 @@ export class Mmu {
     const { paging } = this;
     const user = (access & ACCESS.user) !== 0;
     if (user && this.alignmentCheck) return;
-    const flags = this.pageFlags(physical);
+    const flags = this.pages.flags(physical);
     const watched = this.breakpoints.watchesPage(linear);
     const allowedWrite = walk.writable || (!user && !paging.writeProtect);
     const inRam = (entry & PAGE_ENTRY.writable) !== 0;
@@ -367,17 +327,6 @@ export class Mmu {
       walk.pageBytes > PAGE_SIZE,
       (flags & (PAGE_FLAG.watchedWrite | PAGE_FLAG.watchedAll)) !== 0,
     );
-  }
-
-  /** `PAGE_FLAG`s; of pages outside RAM only those of handlers. */
-  private pageFlags(physical: number): number {
-    const { memory } = this;
-    if (physical < memory.ramBytes) return memory.pageFlags[physical >>> 12]!;
-    return memory.handlers.any ? memory.handlers.flags(physical) : 0;
-  }
-
-  private markDirty(physical: number): void {
-    if (physical < this.memory.ramBytes) this.memory.pageFlags[physical >>> 12]! |= PAGE_FLAG.dirty;
   }
 
   private canonical(linear: number): boolean {
@@ -445,25 +394,20 @@ export class Mmu {
     return this.cpu.is64 || next < TWO_32 ? next : 0;
   }
 
-  private wait(): number {
-    this.cpu.setU32(CPU.stop, STOP.wait);
-    return 0;
-  }
-
   // --- slow paths of generated code -------------------------------------------------------------------------------
 
   /** Host address of `bytes` readable bytes, or 0. */
   slowRead(linear: number, bytes: number, extra = 0): number {
     const device = this.knownDevice(linear, bytes, false);
     if (device >= 0) {
-      return this.readPart(linear, device, 0, 0, bytes) ? this.cpu.base + CPU.scratch : 0;
+      return this.pages.read(linear, device, 0, 0, bytes) ? this.cpu.base + CPU.scratch : 0;
     }
     if (!this.admit(linear, bytes, false)) return 0;
     const access = this.accessUser | extra;
     const first = Math.min(bytes, PAGE_SIZE - (linear & OFFSET));
     const physical = this.translate(linear, access);
     if (physical < 0) return 0;
-    if (first === bytes && this.hostEntry !== 0 && (this.pageFlags(physical) & PAGE_FLAG.watchedAll) === 0)
+    if (first === bytes && this.hostEntry !== 0 && (this.pages.flags(physical) & PAGE_FLAG.watchedAll) === 0)
       return this.hostAt(physical);
     const firstEntry = this.hostEntry;
     if (first === bytes && firstEntry === 0) this.enterMmio(linear, physical, false);
@@ -474,68 +418,19 @@ export class Mmu {
       if (second < 0) return 0;
       secondEntry = this.hostEntry;
     }
-    if (!this.readPart(linear, physical, firstEntry, 0, first)) return 0;
-    if (first < bytes && !this.readPart(this.next(linear), second, secondEntry, first, bytes - first)) return 0;
+    if (!this.pages.read(linear, physical, firstEntry, 0, first)) return 0;
+    if (first < bytes && !this.pages.read(this.next(linear), second, secondEntry, first, bytes - first)) return 0;
     return this.cpu.base + CPU.scratch;
   }
 
   private hostAt(physical: number): number {
-    return this.hostEntry - (this.hostEntry & PAGE_ENTRY_FLAGS) + (physical & OFFSET);
-  }
-
-  private readPart(linear: number, physical: number, entry: number, at: number, bytes: number): boolean {
-    const data = this.scratch.subarray(at, at + bytes);
-    const isWatched = (this.pageFlags(physical) & PAGE_FLAG.watchedAll) !== 0;
-    const watched = isWatched && this.memory.handlers.covers(physical, bytes);
-    if (entry !== 0) {
-      const host = entry - (entry & PAGE_ENTRY_FLAGS) + (physical & OFFSET);
-      data.set(this.memory.bytes.subarray(host, host + bytes));
-    } else {
-      // A handler of MMIO pages is asked before the device.
-      data.fill(0);
-      const asked = watched ? this.report("read", physical, linear, data, true) : OUTCOME.happens;
-      if (asked === OUTCOME.happens && this.io.mmioRead(physical, bytes, data) === WAIT) {
-        this.wait();
-        return false;
-      }
-    }
-    if (watched) this.report("read", physical, linear, data);
-    return true;
-  }
-
-  private writePart(linear: number, physical: number, entry: number, at: number, bytes: number): boolean {
-    let data = this.scratch.subarray(at, at + bytes);
-    if (physical >= MONITOR_PAGE) {
-      const { handlers } = this.memory;
-      const handler = handlers.virtual.hypervisorAt(linear)!;
-      data = data.slice();
-      if (handlers.hypervisorWrite(handler, linear, data, this.cpuSource))
-        this.memory.bytes.set(data, handler.host + linear - handler.start);
-      return true;
-    }
-    const watched = (this.pageFlags(physical) & PAGE_FLAG.watchedWrite) !== 0;
-    if (watched && this.memory.handlers.covers(physical, bytes)) {
-      data = data.slice();
-      if (entry === 0 && this.report("write", physical, linear, data, true) === OUTCOME.swallowed) return true;
-      if (this.report("write", physical, linear, data) === OUTCOME.swallowed) return true;
-    }
-    if (entry !== 0) {
-      if ((entry & PAGE_ENTRY.writable) === 0) return true;
-      const host = entry - (entry & PAGE_ENTRY_FLAGS) + (physical & OFFSET);
-      this.memory.bytes.set(data, host);
-      this.markDirty(physical);
-      if (watched) this.memory.handlers.written(physical, bytes);
-      return true;
-    }
-    if (this.io.mmioWrite(physical, bytes, data) !== WAIT) return true;
-    this.wait();
-    return false;
+    return hostOf(this.hostEntry, physical);
   }
 
   /** Writes `bytes` from the scratch slot. 1, or 0. */
   slowWrite(linear: number, bytes: number, extra = 0): number {
     const device = this.knownDevice(linear, bytes, true);
-    if (device >= 0) return this.writePart(linear, device, 0, 0, bytes) ? 1 : 0;
+    if (device >= 0) return this.pages.write(linear, device, 0, 0, bytes) ? 1 : 0;
     if (!this.admit(linear, bytes, true)) return 0;
     const access = this.accessUser | ACCESS.write | extra;
     const first = Math.min(bytes, PAGE_SIZE - (linear & OFFSET));
@@ -545,7 +440,7 @@ export class Mmu {
     if (this.changesCode(physical, first)) return 0;
     if (first === bytes) {
       if (firstEntry === 0) this.enterMmio(linear, physical, true);
-      return this.writePart(linear, physical, firstEntry, 0, bytes) ? 1 : 0;
+      return this.pages.write(linear, physical, firstEntry, 0, bytes) ? 1 : 0;
     }
     const next = this.next(linear);
     const second = this.translateForWrite(next, access);
@@ -554,11 +449,11 @@ export class Mmu {
     if (this.changesCode(second, bytes - first)) return 0;
     // A device may wait, and then all of this happens again: memory is written when nothing can wait any more.
     if (firstEntry !== 0 && secondEntry === 0) {
-      if (!this.writePart(next, second, secondEntry, first, bytes - first)) return 0;
-      return this.writePart(linear, physical, firstEntry, 0, first) ? 1 : 0;
+      if (!this.pages.write(next, second, secondEntry, first, bytes - first)) return 0;
+      return this.pages.write(linear, physical, firstEntry, 0, first) ? 1 : 0;
     }
-    if (!this.writePart(linear, physical, firstEntry, 0, first)) return 0;
-    return this.writePart(next, second, secondEntry, first, bytes - first) ? 1 : 0;
+    if (!this.pages.write(linear, physical, firstEntry, 0, first)) return 0;
+    return this.pages.write(next, second, secondEntry, first, bytes - first) ? 1 : 0;
   }
 
   /** As `translate`; marks the page dirty first, so that the TLB entry allows the next write to go straight. */
@@ -575,7 +470,7 @@ export class Mmu {
     const entry = this.memory.pageEntry(physical);
     this.hostEntry = entry;
     if (entry !== 0) {
-      if (entry & PAGE_ENTRY.writable) this.markDirty(physical);
+      if (entry & PAGE_ENTRY.writable) this.pages.markDirty(physical);
       this.enterTlb(linear, physical, entry, access);
     }
     return physical;
@@ -584,7 +479,7 @@ export class Mmu {
   /** The access that has just been translated leads to no memory: from now on generated code finds the way. */
   private enterMmio(linear: number, physical: number, write: boolean): void {
     if (this.alignmentCheck || this.breakpoints.any || physical >= TWO_32) return;
-    if (this.pageFlags(physical) & PAGE_FLAG.watchedWrite) return;
+    if (this.pages.flags(physical) & PAGE_FLAG.watchedWrite) return;
     this.mmio.fill(linear, physical, write, this.cpu.cpl === 3, this.walker.result.global);
   }
 
@@ -592,16 +487,6 @@ export class Mmu {
   private knownDevice(linear: number, bytes: number, write: boolean): number {
     if (this.alignmentCheck || this.breakpoints.any || (linear & OFFSET) + bytes > PAGE_SIZE) return -1;
     return this.mmio.find(linear, write, this.cpu.cpl === 3);
-  }
-
-  /** As `slowRead` and `slowWrite` for an access that generated code has translated. `physical` is no memory. */
-  deviceRead(physical: number, bytes: number): number {
-    if (this.outward.mmioRead(physical, bytes, this.scratch) === WAIT) return this.wait();
-    return this.cpu.base + CPU.scratch;
-  }
-
-  deviceWrite(physical: number, bytes: number): number {
-    return this.outward.mmioWrite(physical, bytes, this.scratch) === WAIT ? this.wait() : 1;
   }
 
   /** Proves that a write of `bytes` would succeed. 1, or 0. */
@@ -629,11 +514,11 @@ export class Mmu {
       if (second < 0) return 0;
       secondEntry = this.hostEntry;
       if (this.changesCode(second, bytes - first)) return 0;
-    } else if (firstEntry & PAGE_ENTRY.writable && (this.pageFlags(physical) & PAGE_FLAG.watchedWrite) === 0) {
+    } else if (firstEntry & PAGE_ENTRY.writable && (this.pages.flags(physical) & PAGE_FLAG.watchedWrite) === 0) {
       return this.hostAt(physical);
     }
-    if (!this.readPart(linear, physical, firstEntry, 0, first)) return 0;
-    if (first < bytes && !this.readPart(this.next(linear), second, secondEntry, first, bytes - first)) return 0;
+    if (!this.pages.read(linear, physical, firstEntry, 0, first)) return 0;
+    if (first < bytes && !this.pages.read(this.next(linear), second, secondEntry, first, bytes - first)) return 0;
     return this.beginModify(linear, bytes);
   }
 
@@ -666,9 +551,9 @@ export class Mmu {
   }
 
   private translateFetch(linear: number): number {
-    this.fetching = true;
+    this.watched.fetching = true;
     const physical = this.translate(linear, this.accessUser | ACCESS.fetch);
-    this.fetching = false;
+    this.watched.fetching = false;
     return physical;
   }
 
@@ -775,7 +660,7 @@ export class Mmu {
       into.fill(0xff);
       return;
     }
-    const host = entry - (entry & PAGE_ENTRY_FLAGS) + (physical & OFFSET);
+    const host = hostOf(entry, physical);
     into.set(this.memory.bytes.subarray(host, host + into.length));
   }
 
@@ -830,7 +715,7 @@ export class Mmu {
   }
 
   private tlbFor(system: boolean): Tlb {
-    return system || this.cpu.cpl !== 3 ? this.supervisor : this.user;
+    return system ? this.supervisor : this.current;
   }
 
   private hostForRead(linear: number, bytes: number, system: boolean): number {
@@ -857,7 +742,7 @@ export class Mmu {
     const physical = write ? this.translateForWrite(linear, access) : this.translate(linear, access);
     if (physical < 0) throw ABANDON;
     if (this.hostEntry === 0 || (write && (this.hostEntry & PAGE_ENTRY.writable) === 0)) return 0;
-    const flags = this.pageFlags(physical);
+    const flags = this.pages.flags(physical);
     // Handlers see single accesses; code that is compiled has to hear of each change.
     if (flags & (write ? PAGE_FLAG.watchedWrite | PAGE_FLAG.code : PAGE_FLAG.watchedAll)) return 0;
     return this.hostAt(physical);

@@ -37,7 +37,7 @@ const NOT_ANSWERED: RawFunctions = {
 
 /** See `DEVICE_IMPORTS`. */
 export function deviceImports(
-  mmu: Mmu,
+  { pages }: Mmu,
   { cpu, io }: SystemContext,
 ): Record<Exclude<keyof typeof DEVICE_IMPORTS, `log${string}`>, CallableFunction> {
   const raw = io.raw?.functions ?? NOT_ANSWERED;
@@ -56,7 +56,7 @@ export function deviceImports(
       if (outward.portWrite(port, value >>> 0, bytes) < 0) cpu.setU32(CPU.stop, STOP.wait);
       return 1;
     },
-    deviceRead: (physical: number, bytes: number) => mmu.deviceRead(physical >>> 0, bytes),
-    deviceWrite: (physical: number, bytes: number) => mmu.deviceWrite(physical >>> 0, bytes),
+    deviceRead: (physical: number, bytes: number) => pages.deviceRead(physical >>> 0, bytes),
+    deviceWrite: (physical: number, bytes: number) => pages.deviceWrite(physical >>> 0, bytes),
   };
 }
