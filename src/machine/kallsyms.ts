@@ -32,6 +32,8 @@ const PER_MARKER = 256;
 const [SYMBOLS_MIN, SYMBOLS_MAX] = [PER_MARKER * 4, 2_000_000];
 /** Bytes that the names of `PER_MARKER` symbols take at most. */
 const NAMES_MAX = PER_MARKER * 300;
+/** Characters of a name with its type; a few tokens of a guest's making would be gigabytes. Linux' KSYM_NAME_LEN. */
+const NAME_MAX = 512;
 
 /** `undefined`: the guest is no Linux with symbols, or has not come so far. */
 export function findKernelSymbols(machine: Machine): KernelSymbols | undefined {
@@ -128,8 +130,9 @@ class Tables {
 
   private decode(tokens: readonly string[], tokenTable: number, behind: number): KernelSymbols | undefined {
     for (const { at, count } of this.markersBefore(tokenTable)) {
-      const last = this.u32(at + (count - 1) * 4);
-      for (let names = at - last; names > at - last - NAMES_MAX; names -= this.pointer) {
+      // The names of the last marker lie in between: names begin further down, where a pointer may lie.
+      const latest = at - this.u32(at + (count - 1) * 4);
+      for (let names = latest - (latest % this.pointer); names > latest - NAMES_MAX; names -= this.pointer) {
         const total = this.u32(names - this.pointer);
         if (Math.ceil(total / PER_MARKER) !== count) continue;
         const found = this.names(tokens, names, total, at);
@@ -169,7 +172,8 @@ class Tables {
       if (length & 0x80) length = (length & 0x7f) | (ram[at++]! << 7);
       if (length === 0 || at + length > markers) return undefined;
       let name = "";
-      for (let i = 0; i < length; i++) name += tokens[ram[at + i]!];
+      for (let i = 0; i < length && name.length <= NAME_MAX; i++) name += tokens[ram[at + i]!];
+      if (name.length > NAME_MAX) return undefined;
       names.push(name.slice(1));
       at += length;
     }
@@ -182,6 +186,7 @@ class Tables {
     const early = { base: before - this.pointer, offsets: before - this.pointer - length };
     const late = { base: behind + length, offsets: behind };
     for (const { base, offsets } of [early, late]) {
+      if (offsets < 0) continue;
       const start = this.base(base);
       // A kernel lies in the upper half of its address space, at a page's start.
       if (start % 0x1000 !== 0 || (this.pointer === 8 ? start >= -0x1000 : start < 0x8000_0000)) continue;

@@ -146,3 +146,27 @@ describe.each(["6.1", "6.2", "6.4"] as const)("the table of a running kernel, Li
     expect(names.map((name) => symbols!.address(name))).toEqual(names.map((_, i) => base + i * 16));
   });
 });
+
+describe("what only looks like such a table is none", () => {
+  const names = Array.from({ length: 2000 }, (_, i) => `symbol_${i}`);
+  const room = (table: Uint8Array) => {
+    const ram = new Uint8Array(0x2_0000);
+    ram.set(table);
+    return ram;
+  };
+
+  it("offsets that would begin in front of memory", () => {
+    const table = kallsyms(names, "6.1", true);
+    const base = 8 + names.length * 4;
+    expect([...symbolsIn(room(table), 0, 0x2_0000, true)].length).toBe(1);
+    expect([...symbolsIn(room(table.subarray(base)), 0, 0x2_0000, true)]).toEqual([]);
+  });
+
+  it.each([
+    [511, 1],
+    [512, 0],
+  ])("a name of %i characters", (length, found) => {
+    const table = kallsyms([...names.slice(1), "x".repeat(length)], "6.4", true);
+    expect([...symbolsIn(room(table), 0, 0x2_0000, true)].length).toBe(found);
+  });
+});
