@@ -344,6 +344,35 @@ describe("handles", () => {
     ]);
   });
 
+  it.each([
+    ["2^62", 2n ** 62n],
+    ["2^63", 2n ** 63n],
+    ["2^63 - 10h", 2n ** 63n - 16n],
+    ["2^47", 2n ** 47n],
+    ["-2^47 - 1000h", 2n ** 64n - 2n ** 47n - 0x1000n],
+  ])("a block at an address that is not canonical is refused before the device is read: %s", async (_, address) => {
+    const one = subject("direct", "never");
+    const random = new Random(1);
+    let state = randomState(one, random, "long");
+    while (/user/.test(state.description)) state = randomState(one, random, "long");
+    const mov = (register: number, value: bigint) => [
+      ...[0x48, 0xb8 + register],
+      ...x86.dword(Number(value & 0xffff_ffffn)),
+      ...x86.dword(Number(value >> 32n)),
+    ];
+    const call = (number: number, b: number, c: number, d: number, s = 0n) => [
+      ...[mov(0, BigInt(number)), mov(3, BigInt(b)), mov(1, BigInt(c)), mov(2, BigInt(d)), mov(6, s)].flat(),
+      ...VMCALL,
+    ];
+    const ports = 0x140;
+    const code = [...call(HYPERCALL.map, 0, ports, 4), ...call(HYPERCALL.readBlock, 1, 0, 4 + 256, address)];
+    const quiet = withCode(state, code, CODE_AT);
+    new DataView(quiet.cpu.buffer).setUint32(CPU.dr + 56, 0x400, true);
+    const { end, log, cpu } = await run(one, quiet);
+    const rax = new DataView(cpu.buffer, cpu.byteOffset).getBigInt64(CPU.gpr, true);
+    expect({ end, log, rax }).toEqual({ end: "halt", log: "", rax: BigInt(PV_ERROR.fault) });
+  });
+
   it("are used up after 256", async () => {
     const b = bench();
     const loop = [...x86.mov(7, 257), ...calls([map(0, PORTS.base, 1)])];

@@ -11,6 +11,8 @@ import type { SystemContext } from "./context.ts";
 /** A page's worth: nobody asks for more. */
 const PAGE = 4096;
 const TWO_32 = 0x1_0000_0000;
+/** Linear addresses of 64-bit code lie within this of 0, as signed numbers. */
+const CANONICAL_END = 2 ** 47;
 
 /** The bits of an address that an instruction with these prefixes uses. */
 export function addressBits({ cpu }: SystemContext, px: number): 16 | 32 | 64 {
@@ -199,7 +201,8 @@ export class SoftwareExitCpu implements ExitCpu {
     const { cpu, mmu } = this.context;
     const fault = cpu.u64(CPU.cr2);
     const end = linear + bytes;
-    if (!cpu.is64 && end > TWO_32) return false;
+    // Numbers far outside are not exact: none of them is stepped through.
+    if (cpu.is64 ? linear < -CANONICAL_END || end > CANONICAL_END : end > TWO_32) return false;
     try {
       for (let at = linear; at < end; at += PAGE - (((at % PAGE) + PAGE) % PAGE)) {
         // Neither touches a device.
