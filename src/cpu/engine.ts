@@ -130,7 +130,7 @@ export class SoftwareVcpu implements CpuPins {
   private readonly fetchBuffer: Uint8Array;
   /** An interruption whose delivery waits for a ring-3 access. */
   private delivering: Interruption | undefined;
-  /** Budget that a single step has put aside; part of the slice as much as the budget is. */
+  /** Budget that was put aside, for a single step or a check; part of the slice as much as the budget is. */
   private reserve = 0;
 
   constructor(memory: GuestMemory, io: IoClient, board: VcpuBoard, index = 0, options: VcpuOptions = {}) {
@@ -154,7 +154,7 @@ export class SoftwareVcpu implements CpuPins {
     }
     context.ioPath = options.ioPath ?? "direct";
     state.setU32(CPU.ioExits, context.ioPath === "direct" ? 0 : 1);
-    this.breakpoints.onMatch = () => this.requestExit();
+    this.breakpoints.onMatch = () => this.requestCheck();
     this.mmu.usesStackSegment = (linear) => this.usesStack(linear);
     const fetchAt = this.state.base + CPU.fetchScratch;
     this.fetchBuffer = memory.bytes.subarray(fetchAt, fetchAt + MAX_LENGTH);
@@ -202,7 +202,7 @@ export class SoftwareVcpu implements CpuPins {
       flush: () => code.translationsChanged(),
       written: (gpa, length) => {
         // What runs now may be what changed.
-        if (code.changed(gpa, length)) this.requestExit();
+        if (code.changed(gpa, length)) this.requestCheck();
       },
     });
     return code;
@@ -233,7 +233,7 @@ export class SoftwareVcpu implements CpuPins {
 
   intr(asserted: boolean): void {
     this.state.setU32(CPU.intr, asserted ? 1 : 0);
-    if (asserted && this.state.u32(CPU.eflags) & FLAG.if) this.requestExit();
+    if (asserted && this.state.u32(CPU.eflags) & FLAG.if) this.requestCheck();
   }
 
   nmi(): void {
@@ -257,24 +257,40 @@ export class SoftwareVcpu implements CpuPins {
 
   private raise(event: number): void {
     this.state.setU32(CPU.pendingEvents, this.state.u32(CPU.pendingEvents) | event);
-    this.requestExit();
+    this.requestCheck();
   }
 
-  /** Leaves the run loop at the next instruction boundary. Time does not change: only the grant shrinks. */
+  /** Ends `run` at the next instruction boundary. Time does not change: only the grant shrinks. */
   requestExit(): void {
     this.limitBudget(0);
   }
 
-  /** Cuts the rest of the slice to `instructions`; returns by how much. */
-  limitBudget(instructions: number): number {
-    const { data } = this.state;
-    const budget = data.getInt32(CLOCK.budget, true);
-    this.reserve = Math.min(this.reserve, Math.max(0, instructions - budget));
-    const cut = budget - instructions;
-    if (cut <= 0) return 0;
-    data.setInt32(CLOCK.budget, instructions, true);
-    data.setInt32(CLOCK.sliceBudget, data.getInt32(CLOCK.sliceBudget, true) - cut, true);
+  /** Has `run` look at what is pending before the next instruction; it goes on afterwards. */
+  requestCheck(): void {
+    this.reserve += this.cutBudget(0);
+  }
+
+  /** Cuts the rest of the slice to `instructions`. */
+  limitBudget(instructions: number): void {
+    this.reserve = Math.min(this.reserve, Math.max(0, instructions - this.budget));
+    this.cutBudget(instructions);
+  }
+
+  private get budget(): number {
+    return this.state.data.getInt32(CLOCK.budget, true);
+  }
+
+  /** Returns by how much. */
+  private cutBudget(instructions: number): number {
+    const cut = Math.max(0, this.budget - instructions);
+    this.grant(-cut);
     return cut;
+  }
+
+  private grant(instructions: number): void {
+    const { data } = this.state;
+    data.setInt32(CLOCK.budget, data.getInt32(CLOCK.budget, true) + instructions, true);
+    data.setInt32(CLOCK.sliceBudget, data.getInt32(CLOCK.sliceBudget, true) + instructions, true);
   }
 
   // --- running --------------------------------------------------------------------------------------------------
@@ -282,6 +298,7 @@ export class SoftwareVcpu implements CpuPins {
   /** Runs until the budget in the clock block is used up or something needs the monitor. */
   run(): VcpuExit {
     const { state } = this;
+    this.reserve = 0;
     this.log.forget();
     this.mmu.journal.resume();
     this.code?.beginSlice();
@@ -291,7 +308,11 @@ export class SoftwareVcpu implements CpuPins {
       const activity = state.u32(CPU.activity);
       if (activity === 2) return SHUTDOWN;
       if (activity !== 0) return HALT;
-      if (state.data.getInt32(CLOCK.budget, true) <= 0) return BUDGET;
+      if (this.budget <= 0) {
+        if (this.reserve === 0) return BUDGET;
+        this.giveBack();
+        if (this.budget <= 0) return BUDGET;
+      }
       const exit = this.mustStep() ? this.step() : this.handle(this.execute());
       if (exit !== undefined) return exit;
     }
@@ -307,7 +328,7 @@ export class SoftwareVcpu implements CpuPins {
     const once = state.u32(CPU.once);
     if (once !== 0) {
       state.setU32(CPU.once, 0);
-      if (stop !== STOP.fault && state.data.getInt32(CLOCK.budget, true) === state.u32(CPU.onceBudget)) {
+      if (stop !== STOP.fault && this.budget === state.u32(CPU.onceBudget)) {
         if (once & ONCE.shadow) state.setU32(CPU.interruptShadow, 1);
         if (once & ONCE.resume) state.setU32(CPU.eflags, state.u32(CPU.eflags) | FLAG.rf);
       }
@@ -450,7 +471,7 @@ export class SoftwareVcpu implements CpuPins {
     state.setU32(CPU.interruptShadow, 0);
     // RF covers this instruction; IRET may set it for the next one.
     if (flags & FLAG.rf) state.setU32(CPU.eflags, state.u32(CPU.eflags) & ~FLAG.rf);
-    this.reserve = this.limitBudget(1);
+    this.reserve = this.cutBudget(1);
     this.context.interrupted = false;
     const stop = this.settle(this.interpret());
     this.giveBack();
@@ -471,11 +492,9 @@ export class SoftwareVcpu implements CpuPins {
   }
 
   private giveBack(): void {
-    const { data } = this.state;
     const { reserve } = this;
     this.reserve = 0;
-    data.setInt32(CLOCK.budget, data.getInt32(CLOCK.budget, true) + reserve, true);
-    data.setInt32(CLOCK.sliceBudget, data.getInt32(CLOCK.sliceBudget, true) + reserve, true);
+    this.grant(reserve);
   }
 
   private breakpoint(): VcpuExit | undefined {
@@ -584,7 +603,7 @@ export class SoftwareVcpu implements CpuPins {
     const linear = (low: number, high: number) => (state.is64 ? high : 0) * TWO_32 + (low >>> 0);
     // The budget goes down with each instruction; the access may cut it.
     const placeAt = (budget: number) => (budget & 0xf_ffff) * TWO_32 + state.u32(CPU.startPc);
-    const place = () => placeAt(state.data.getInt32(CLOCK.budget, true));
+    const place = () => placeAt(this.budget);
     return {
       logAccess: (kind: number, low: number, high: number, budget: number) =>
         log.record(placeAt(budget), kind, linear(low, high), scratch, kind & 0xff),

@@ -26,7 +26,7 @@ export interface InstructionSource {
    */
   instructionTag(): number;
   /** A write was promised for after this instruction: leave the run loop and call `flushCommits` before the next one. */
-  requestExit?(): void;
+  requestCheck?(): void;
 }
 
 const ALL_ONES = 0xffff_ffff;
@@ -374,7 +374,7 @@ export class Dispatcher implements DeviceAccess {
     commit.value = value;
     commit.width = width;
     this.refresh();
-    this.source.requestExit?.();
+    this.source.requestCheck?.();
   }
 
   // ---- Coalesced writes --------------------------------------------------------------------------------------------

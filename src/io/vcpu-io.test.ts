@@ -21,7 +21,7 @@ function bench() {
   const vcpu = { retired: 0, exits: 0 };
   const io = createIoClient(ports, mmio, {
     instructionTag: () => vcpu.retired,
-    requestExit: () => vcpu.exits++,
+    requestCheck: () => vcpu.exits++,
   });
   const buffer = new Uint8Array(16);
   return {

@@ -91,7 +91,7 @@ export class VcpuIo implements IoClient {
 
   /**
    * Performs a pending commit, as any access would do first. The engine calls it before the instruction that follows a
-   * `requestExit`. Returns 0, or `WAIT`.
+   * `requestCheck`. Returns 0, or `WAIT`.
    */
   flushCommits(): number {
     return this.dispatcher.flushCommits();

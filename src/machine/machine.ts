@@ -181,7 +181,7 @@ export class Machine {
     });
     this.io = createIoClient(this.ports, this.mmio, {
       instructionTag: () => this.clock.retired,
-      requestExit: () => this.vcpu.requestExit(),
+      requestCheck: () => this.vcpu.requestCheck(),
     });
     const fixed = clock === "instructions" ? FIXED_EPOCH_NS : BigInt(Date.now()) * 1_000_000n;
     this.devices = new DeviceSet({
