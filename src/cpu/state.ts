@@ -217,8 +217,10 @@ export const CPU = {
   /** i64: linear addresses of pages of the monitor: the first, and how many bytes there are; see `VirtualHandlers`. */
   walkMonitor: 3200,
   walkMonitorBytes: 3208,
+  /** 1 KiB: where devices were last accessed from, see `MMIO_SITES`. */
+  mmioSites: 3216,
   /** Nothing is used from here on. */
-  end: 3216,
+  end: 4240,
 } as const;
 
 /** `CPU.once`: STI's interrupt shadow; RF after IRET. */

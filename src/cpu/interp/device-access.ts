@@ -5,7 +5,7 @@
 import type { Expr, FunctionBuilder, FunctionRef, ModuleBuilder } from "../../emit/index.ts";
 import { CLOCK, PAGE_SHIFT, PAGE_SIZE } from "../../memory/layout.ts";
 import { LOGGED } from "../mmu/access-log.ts";
-import { MMIO_TLB, MMIO_TLB_ENTRY } from "../mmu/tlb-layout.ts";
+import { MMIO_SITE, MMIO_SITE_SHIFT, MMIO_SITES, MMIO_TLB, MMIO_TLB_ENTRY } from "../mmu/tlb-layout.ts";
 import { CPU, FLAG, MODE } from "../state.ts";
 import { CPU_IMPORTS, type CpuImports, type DeviceImports } from "./imports.ts";
 
@@ -140,6 +140,18 @@ function ifDevice(f: FunctionBuilder, tag: number, then: (physical: Expr) => voi
   const open = f.and(f.ne(f.load("i32", 4, cpu, CPU.walkMode), 0), f.eqz(f.load("i32", 4, cpu, CPU.replaying)));
   f.if(f.and(f.and(f.and(lowHit, highHit), whole), open), () => {
     const page = f.load("i32", 4, entry, MMIO_TLB.base + MMIO_TLB_ENTRY.physical);
-    then(f.let(f.or(page, f.and(low, PAGE_SIZE - 1))));
+    const physical = f.let(f.or(page, f.and(low, PAGE_SIZE - 1)));
+    noteSite(f, cpu, physical, low, high);
+    then(physical);
   });
+}
+
+function noteSite(f: FunctionBuilder, cpu: Expr, physical: Expr, low: Expr, high: Expr): void {
+  const pc = f.let(f.load("i32", 4, cpu, CPU.startPc));
+  const number = f.and(f.xor(pc, f.shrU(pc, MMIO_SITE_SHIFT)), MMIO_SITES.entries - 1);
+  const site = f.let(f.add(cpu, f.shl(number, Math.log2(MMIO_SITES.entrySize))));
+  f.store(4, site, pc, MMIO_SITES.base + MMIO_SITE.pc);
+  f.store(4, site, physical, MMIO_SITES.base + MMIO_SITE.physical);
+  f.store(4, site, low, MMIO_SITES.base + MMIO_SITE.linear);
+  f.store(4, site, high, MMIO_SITES.base + MMIO_SITE.linear + 4);
 }

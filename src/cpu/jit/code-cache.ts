@@ -1,4 +1,3 @@
-import type { RawAccess } from "../../io/types.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
 import {
   JUMP_CACHE_BASE,
@@ -8,8 +7,10 @@ import {
   PAGE_SHIFT,
   PAGE_SIZE,
 } from "../../memory/layout.ts";
+import { deviceSite } from "../mmu/mmio-tlb.ts";
 import { CPU, RDX } from "../state.ts";
 import type { VcpuState } from "../vcpu-state.ts";
+import type { KnownDevices } from "./device-access.ts";
 import { contextValues, dispatcherModule, hotEntry, JUMP_CACHE, jumpCacheIndex } from "./dispatcher.ts";
 import { codeContext, type Region } from "./region.ts";
 import type { RegionCompiler } from "./region-compiler.ts";
@@ -113,7 +114,7 @@ export class CodeCache {
   /** Numbers are not used twice; 2 and 3 are 64-bit mode. */
   private nextContext = 4;
   private readonly words: Int32Array;
-  private readonly inlinePort: RawAccess["inlinePort"] | undefined;
+  private readonly raw: KnownDevices["raw"] | undefined;
 
   constructor(
     state: VcpuState,
@@ -126,8 +127,8 @@ export class CodeCache {
       /** Host address of the code at the instruction pointer, or 0. */
       readonly fetchCode: () => number;
       readonly redo: () => void;
-      /** Raw handlers of ports, to be written into compiled code. */
-      readonly inlinePort: RawAccess["inlinePort"] | undefined;
+      /** Raw handlers, to be written into compiled code. */
+      readonly raw: KnownDevices["raw"] | undefined;
     },
     options: CodeCacheOptions,
   ) {
@@ -135,7 +136,7 @@ export class CodeCache {
     this.memory = memory;
     this.compiler = parts.compiler;
     this.imports = parts.imports;
-    this.inlinePort = parts.inlinePort;
+    this.raw = parts.raw;
     this.threshold = options.threshold;
     this.capacity = options.capacity ?? CAPACITY;
     this.words = new Int32Array(memory.memory.buffer);
@@ -323,11 +324,10 @@ export class CodeCache {
       this.statistics.flushes++;
       this.reset();
     }
-    const { inlinePort } = this;
     const module = new WebAssembly.Module(
       this.compiler().compile(
         waiting.map(({ region }) => region),
-        waiting.map(({ dx }) => inlinePort && { dx, inlinePort }),
+        waiting.map((one) => this.knownDevices(one)),
       ),
     );
     const { exports } = new WebAssembly.Instance(module, this.imports());
@@ -335,6 +335,11 @@ export class CodeCache {
     waiting.forEach(({ region, context }, index) => {
       this.add(region, context, exports[`r${index}`] as CallableFunction);
     });
+  }
+
+  private knownDevices({ dx, context }: Waiting): KnownDevices | undefined {
+    const { raw, state } = this;
+    return raw && { raw, dx, user: (context & 1) !== 0, site: (host) => deviceSite(state, host) };
   }
 
   private add(region: Region, context: number, run: CallableFunction): void {

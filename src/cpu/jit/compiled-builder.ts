@@ -1,6 +1,4 @@
-import { constantOf, type Expr, type Label, type Operand, type Variable } from "../../emit/index.ts";
-import type { RawAccess } from "../../io/types.ts";
-import { portsOpen } from "../interp/device-access.ts";
+import { constantOf, type Expr, type Label, type Operand } from "../../emit/index.ts";
 import type { Bytes, OperandWidth, RepeatOptions } from "../isa/x86.ts";
 import { CPU, DS, ES, PX, RAX, RCX, RDI, RSI, VECTOR } from "../state.ts";
 import { type CompiledModule, MemoryAccess, type Place } from "./memory-access.ts";
@@ -8,19 +6,10 @@ import { type CompiledModule, MemoryAccess, type Place } from "./memory-access.t
 /** A new module and what its code calls; `helpers` are the soft-float functions by name. */
 export type NewModule = (helpers: readonly string[]) => CompiledModule;
 
-/** What is known of devices when a region is compiled. */
-export interface KnownDevices {
-  readonly inlinePort: RawAccess["inlinePort"];
-  /** DX when the region was found: a loop's port, more often than not. */
-  readonly dx: number;
-}
-
 /** Operand provider of the compiler: operands are decoded once, registers and flags live in locals. */
 export abstract class CompiledOperands extends MemoryAccess {
   /** The instruction ends its block: control may go elsewhere, or never falls through. */
   ended = false;
-  /** Undefined: no access is made in place. */
-  devices: KnownDevices | undefined;
 
   /** Whether the code that was written last goes on. */
   get reachable(): boolean {
@@ -321,9 +310,10 @@ export abstract class CompiledOperands extends MemoryAccess {
   portIn(port: Expr, bytes: Bytes): Expr {
     this.expectAttention();
     const result = this.variable("i32");
+    const answer = (value: Expr) => this.set(result, value);
     const [number, width] = [this.let(this.wrap(port)), this.i32(bytes)];
-    this.inPlace(number, bytes, undefined, result, () =>
-      this.set(result, this.callSlow(this.parts.cold.portIn, true, number, width)[0]!),
+    this.portInPlace(number, { bytes, answer }, () =>
+      answer(this.callSlow(this.parts.cold.portIn, true, number, width)[0]!),
     );
     return this.u64(this.snapshot(result));
   }
@@ -331,52 +321,7 @@ export abstract class CompiledOperands extends MemoryAccess {
   portOut(port: Expr, bytes: Bytes, value: Expr): void {
     this.expectAttention();
     const [number, width, data] = [this.let(this.wrap(port)), this.i32(bytes), this.settle(this.wrap(value))];
-    this.inPlace(number, bytes, data, undefined, () =>
-      this.callSlow(this.parts.cold.portOut, true, number, width, data),
-    );
-  }
-
-  /**
-   * A port access by the raw handler itself, written here, where the port is known (or DX is what it was when the region
-   * was found); `ordinary` for everything else.
-   */
-  private inPlace(
-    port: Expr,
-    bytes: Bytes,
-    data: Expr | undefined,
-    result: Variable | undefined,
-    ordinary: () => void,
-  ): void {
-    const { devices } = this;
-    const known = constantOf(port);
-    const number = known === undefined ? devices?.dx : Number(known) & 0xffff;
-    const access =
-      number === undefined || bytes === 8 ? undefined : devices?.inlinePort(number, bytes, data !== undefined);
-    if (access === undefined || number === undefined) {
-      ordinary();
-      return;
-    }
-    this.block((done) => {
-      this.block((elsewhere) => {
-        let usable = this.and(
-          portsOpen(this, this.cpu),
-          this.eq(this.load("i32", 4, this.i32(0), access.guard), access.expected),
-        );
-        if (known === undefined) usable = this.and(usable, this.eq(port, number));
-        this.brIf(elsewhere, this.eqz(usable), false);
-        const value = access.build({
-          b: this,
-          ...(data && { value: bytes === 4 ? data : this.let(this.and(data, 2 ** (8 * bytes) - 1)) }),
-          decline: () => this.br(elsewhere),
-          now: () => this.virtualTime(),
-        });
-        if (result && value) this.set(result, value);
-        const count = this.load("i64", 8, this.i32(0), access.counter);
-        this.store(8, this.i32(0), this.add(count, 1), access.counter);
-        this.br(done);
-      });
-      ordinary();
-    });
+    this.portInPlace(number, { bytes, data }, () => this.callSlow(this.parts.cold.portOut, true, number, width, data));
   }
 
   helper(name: string, ...operands: Operand[]): Expr {

@@ -13,7 +13,7 @@ import type { Address, Bytes } from "../isa/x86.ts";
 import { TLB_ENTRY } from "../mmu/tlb-layout.ts";
 import { CPU, DS, FS, PX, SEG, SS, VECTOR } from "../state.ts";
 import type { ColdPaths } from "./cold-paths.ts";
-import { RegisterCache } from "./register-cache.ts";
+import { DeviceAccess, type SeenDevice } from "./device-access.ts";
 
 /** Thrown by words that compiled code has no answer to: the block ends before the instruction. */
 export class UnsupportedInstruction extends Error {}
@@ -53,6 +53,8 @@ export interface Place {
   readonly remaining: number;
   /** Budget that must be left after it, so that the region may go on until it looks at its budget again. */
   readonly need: number;
+  /** It accesses memory once, so that an access that is over is never made again. */
+  readonly alone: boolean;
 }
 
 const [RBX, RBP, RSP, RSI, RDI] = [3, 5, 4, 6, 7];
@@ -69,7 +71,7 @@ const ADDRESS16: readonly (readonly [base: number, index?: number])[] = [
 ];
 
 /** Memory operands with constant encodings, and accesses through the TLB with their slow paths. */
-export abstract class MemoryAccess extends RegisterCache {
+export abstract class MemoryAccess extends DeviceAccess {
   readonly mode64: boolean;
   readonly context: CodeContext;
   protected readonly parts: CompiledModule;
@@ -84,6 +86,8 @@ export abstract class MemoryAccess extends RegisterCache {
   /** Where an abandoned instruction goes, with everything at home. */
   protected abandoned!: Label;
   protected place!: Place;
+  /** Places so far that access memory. */
+  accesses = 0;
   private operand: Address | undefined;
 
   constructor(parts: CompiledModule, name: string, type: FunctionType, index: number, context: CodeContext) {
@@ -293,6 +297,7 @@ export abstract class MemoryAccess extends RegisterCache {
   }
 
   private hostOf(kind: "read" | "modify", linear: Expr, bytes: number): Expr {
+    this.accesses++;
     const entry = this.entry(linear);
     const tag = kind === "read" ? TLB_ENTRY.readTag : TLB_ENTRY.writeTag;
     return this.choose(
@@ -305,7 +310,18 @@ export abstract class MemoryAccess extends RegisterCache {
   }
 
   readMemory(address: Address, bytes: Bytes, displacement = 0): Expr {
-    return this.load("i64", bytes, this.hostOf("read", this.linear(address, bytes, false, displacement), bytes));
+    const linear = this.linear(address, bytes, false, displacement);
+    const inMemory = () => this.load("i64", bytes, this.hostOf("read", linear, bytes));
+    const seen = this.deviceSeen(bytes, false);
+    if (seen === undefined) return inMemory();
+    const result = this.variable("i64");
+    const answer = (value: Expr) => this.set(result, value.type === "i32" ? this.u64(value) : value);
+    this.mmioInPlace(seen, this.settle(linear), { bytes, answer }, () => answer(inMemory()));
+    return this.snapshot(result);
+  }
+
+  private deviceSeen(bytes: number, write: boolean): SeenDevice | undefined {
+    return this.place.alone ? this.deviceSeenAt(this.place.host, bytes, write) : undefined;
   }
 
   hostRead(address: Address, bytes: number): Expr {
@@ -348,14 +364,26 @@ export abstract class MemoryAccess extends RegisterCache {
   }
 
   private writeLinear(linear: Expr, bytes: number, value: Expr): void {
-    const entry = this.entry(linear);
+    this.accesses++;
     // What both sides need is evaluated before they part.
     const settled = this.settle(value);
+    const seen = this.deviceSeen(bytes, true);
+    if (seen === undefined) {
+      this.writeInMemory(linear, bytes, settled);
+      return;
+    }
+    const at = this.settle(linear);
+    const data = settled.type === "i64" ? this.settle(this.wrap(settled)) : settled;
+    this.mmioInPlace(seen, at, { bytes, data }, () => this.writeInMemory(at, bytes, settled));
+  }
+
+  private writeInMemory(linear: Expr, bytes: number, value: Expr): void {
+    const entry = this.entry(linear);
     this.if(
       tlbHit(this, entry, TLB_ENTRY.writeTag, linear, bytes),
-      () => this.storeAt(hostAddress(this, entry, linear), 0, bytes, settled),
+      () => this.storeAt(hostAddress(this, entry, linear), 0, bytes, value),
       () => {
-        this.storeAt(this.cpu, CPU.scratch, bytes, settled);
+        this.storeAt(this.cpu, CPU.scratch, bytes, value);
         this.callSlow(this.parts.cold.write, false, linear, this.i32(bytes));
       },
       true,
@@ -383,6 +411,7 @@ export abstract class MemoryAccess extends RegisterCache {
   }
 
   proveWritable(address: Address, bytes: number): void {
+    this.accesses++;
     const linear = this.linear(address, bytes, true);
     this.if(
       tlbHit(this, this.entry(linear), TLB_ENTRY.writeTag, linear, bytes),

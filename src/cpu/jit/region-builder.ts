@@ -183,7 +183,7 @@ export class RegionBuilder extends CompiledOperands {
     const own = instructions.length;
     this.set(this.budget, this.sub(this.get(this.budget), own));
     this.following = undefined;
-    instructions.forEach(({ decoded, offset }, index) => {
+    instructions.forEach(({ decoded, traits, offset }, index) => {
       const place = {
         decoded,
         rip: rip + BigInt(offset),
@@ -191,6 +191,7 @@ export class RegionBuilder extends CompiledOperands {
         host: host + offset,
         remaining: own - 1 - index,
         need: after,
+        alone: traits.accesses === 1,
       };
       this.instruction(place, formWidth(decoded.form!, decoded.attribute, context.mode64));
     });

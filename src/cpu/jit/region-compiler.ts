@@ -4,7 +4,7 @@ import { BULK } from "../interp/bulk.ts";
 import { OPERATE } from "../interp/generate.ts";
 import type { Form } from "../isa/define.ts";
 import { importColdPaths } from "./cold-paths.ts";
-import type { KnownDevices } from "./compiled-builder.ts";
+import type { KnownDevices } from "./device-access.ts";
 import type { CodeContext, CompiledModule } from "./memory-access.ts";
 import type { Region } from "./region.ts";
 import { RegionBuilder } from "./region-builder.ts";

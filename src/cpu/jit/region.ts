@@ -15,6 +15,8 @@ export interface Traits {
   readonly writesFlags: boolean;
   /** May be abandoned: what was there before it must be whole. */
   readonly mayAbandon: boolean;
+  /** Places of the definition that access memory. */
+  readonly accesses: number;
   /** A REP string instruction: it takes budget of its own. */
   readonly repeats: boolean;
   readonly helpers: readonly string[];

@@ -14,6 +14,7 @@ const UNSUPPORTED: Traits = {
   readsFlags: false,
   writesFlags: false,
   mayAbandon: false,
+  accesses: 0,
   repeats: false,
   helpers: [],
 };
@@ -65,7 +66,7 @@ export class TraitTable {
   private tryOut(decoded: DecodedInstruction, context: CodeContext, repeated: boolean): Traits {
     this.called = new Set();
     const x = RegionBuilder.trial(this.parts, context);
-    const place = { decoded, rip: 0n, next: 0n, host: 0, remaining: 0, need: 0 };
+    const place = { decoded, rip: 0n, next: 0n, host: 0, remaining: 0, need: 0, alone: false };
     try {
       x.tryOut(place, formWidth(decoded.form!, decoded.attribute, context.mode64));
     } catch (thrown) {
@@ -79,6 +80,7 @@ export class TraitTable {
       readsFlags: x.uses.flagsRead,
       writesFlags: x.uses.flagsWritten,
       mayAbandon: x.uses.abandons,
+      accesses: x.accesses,
       repeats: x.ended && x.reachable && repeated,
       helpers: [...this.called],
     };

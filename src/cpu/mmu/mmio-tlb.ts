@@ -1,5 +1,15 @@
-import { PAGE_SHIFT, PAGE_SIZE } from "../../memory/layout.ts";
-import { MMIO_TLB, MMIO_TLB_ENTRY, NO_TAG } from "./tlb-layout.ts";
+import { PAGE_SIZE } from "../../memory/layout.ts";
+import type { VcpuState } from "../vcpu-state.ts";
+import {
+  type DeviceSite,
+  MMIO_SITE,
+  MMIO_SITES,
+  MMIO_TLB,
+  MMIO_TLB_ENTRY,
+  mmioSite,
+  mmioTlbEntry,
+  NO_TAG,
+} from "./tlb-layout.ts";
 
 const WORDS = MMIO_TLB.entrySize / 4;
 
@@ -18,9 +28,8 @@ export class MmioTlb {
     const low = linear | 0;
     const high = Math.floor(linear / 0x1_0000_0000);
     const page = low & -PAGE_SIZE;
-    const number = ((low >>> PAGE_SHIFT) & (MMIO_TLB.entries - 1)) + (user ? MMIO_TLB.entries : 0);
     const { words } = this;
-    const at = number * WORDS;
+    const at = mmioTlbEntry(low, user) / 4;
     const tag = at + (write ? MMIO_TLB_ENTRY.writeTag : MMIO_TLB_ENTRY.readTag) / 4;
     const other = at + (write ? MMIO_TLB_ENTRY.readTag : MMIO_TLB_ENTRY.writeTag) / 4;
     const frame = (physical & -PAGE_SIZE) | 0;
@@ -37,9 +46,8 @@ export class MmioTlb {
   /** Guest-physical address of an access that has been translated before, or -1. It lies in one page. */
   find(linear: number, write: boolean, user: boolean): number {
     const low = linear | 0;
-    const number = ((low >>> PAGE_SHIFT) & (MMIO_TLB.entries - 1)) + (user ? MMIO_TLB.entries : 0);
     const { words } = this;
-    const at = number * WORDS;
+    const at = mmioTlbEntry(low, user) / 4;
     const tag = at + (write ? MMIO_TLB_ENTRY.writeTag : MMIO_TLB_ENTRY.readTag) / 4;
     if (words[tag] !== (low & -PAGE_SIZE) || words[tag + 1] !== Math.floor(linear / 0x1_0000_0000)) return -1;
     return (words[at + MMIO_TLB_ENTRY.physical / 4]! | (low & (PAGE_SIZE - 1))) >>> 0;
@@ -56,4 +64,14 @@ export class MmioTlb {
     }
     this.isEmpty = !keepGlobal;
   }
+}
+
+/** What the instruction at a host address was last seen to reach. */
+export function deviceSite(state: VcpuState, host: number): DeviceSite | undefined {
+  const at = MMIO_SITES.base + mmioSite(host);
+  if (state.u32(at + MMIO_SITE.pc) !== host) return undefined;
+  return {
+    physical: state.u32(at + MMIO_SITE.physical),
+    linear: BigInt.asIntN(64, state.u64(at + MMIO_SITE.linear)),
+  };
 }

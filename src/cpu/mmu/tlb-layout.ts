@@ -60,3 +60,36 @@ export const MMIO_TLB_ENTRY = {
   /** i32: not 0 for a global translation. */
   global: 20,
 } as const;
+
+/** Where the entry for a linear address (its low 32 bits) lies, from the first on. */
+export function mmioTlbEntry(linear: number, user: boolean): number {
+  return (((linear >>> 12) & (MMIO_TLB.entries - 1)) + (user ? MMIO_TLB.entries : 0)) * MMIO_TLB.entrySize;
+}
+
+/**
+ * In the vCPU block: instructions that were answered through an `MMIO_TLB` entry, by their host addresses, for a compiler
+ * that wants to know what they reach. Hints: another instruction of the same number takes the place.
+ */
+export const MMIO_SITES = { base: CPU.mmioSites, entries: 64, entrySize: 16 } as const;
+
+export const MMIO_SITE = {
+  /** i32: host address of the instruction. */
+  pc: 0,
+  /** i32: guest-physical address below 4 GiB, and the linear one, i64. */
+  physical: 4,
+  linear: 8,
+} as const;
+
+/** Linear (signed) and guest-physical address of an access outside memory. */
+export interface DeviceSite {
+  readonly linear: bigint;
+  readonly physical: number;
+}
+
+/** Where the entry of an instruction lies, from the first on. */
+export function mmioSite(pc: number): number {
+  return ((pc ^ (pc >>> MMIO_SITE_SHIFT)) & (MMIO_SITES.entries - 1)) * MMIO_SITES.entrySize;
+}
+
+/** Instructions are seldom closer together than some bytes, and hot ones lie in a few hundred. */
+export const MMIO_SITE_SHIFT = 6;

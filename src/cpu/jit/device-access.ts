@@ -1,0 +1,102 @@
+import { constantOf, type Expr, type Label } from "../../emit/index.ts";
+import type { InlineAccess, RawAccess, RawWidth } from "../../io/types.ts";
+import { PAGE_SIZE } from "../../memory/layout.ts";
+import { portsOpen } from "../interp/device-access.ts";
+import { type DeviceSite, MMIO_TLB, MMIO_TLB_ENTRY, mmioTlbEntry } from "../mmu/tlb-layout.ts";
+import { CPU } from "../state.ts";
+import { RegisterCache } from "./register-cache.ts";
+
+/** What is known of devices when a region is compiled. */
+export interface KnownDevices {
+  readonly raw: Pick<RawAccess, "inlinePort" | "inlineMmio">;
+  /** DX when the region was found: a loop's port, more often than not. */
+  readonly dx: number;
+  /** The region is for CPL 3. */
+  readonly user: boolean;
+  /** What the instruction at a host address was last seen to reach outside memory. */
+  site(host: number): DeviceSite | undefined;
+}
+
+/** One access, of either space. */
+interface Access {
+  readonly bytes: number;
+  /** i32: what a write has. */
+  readonly data?: Expr;
+  /** Takes what a read gives (i32). */
+  readonly answer?: (value: Expr) => void;
+}
+
+/** What an instruction was last seen to reach. */
+export interface SeenDevice {
+  readonly site: DeviceSite;
+  readonly inline: InlineAccess;
+}
+
+/** Raw handlers of devices, written into the code where the device is known or was seen; a guard decides each time. */
+export abstract class DeviceAccess extends RegisterCache {
+  /** Undefined: no access is made in place. */
+  devices: KnownDevices | undefined;
+
+  /** A port access, to the port that is known or to the one in DX; `ordinary` for everything else. */
+  protected portInPlace(port: Expr, access: Access, ordinary: () => void): void {
+    const { devices } = this;
+    const known = constantOf(port);
+    const number = known === undefined ? devices?.dx : Number(known) & 0xffff;
+    const write = access.data !== undefined;
+    const inline = number === undefined ? undefined : devices?.raw.inlinePort(number, access.bytes as RawWidth, write);
+    if (inline === undefined) {
+      ordinary();
+      return;
+    }
+    const open = portsOpen(this, this.cpu);
+    const usable = known === undefined ? this.and(open, this.eq(port, number!)) : open;
+    this.handlerInPlace(inline, usable, access, ordinary);
+  }
+
+  protected deviceSeenAt(host: number, bytes: number, write: boolean): SeenDevice | undefined {
+    const site = bytes === 1 || bytes === 2 || bytes === 4 ? this.devices?.site(host) : undefined;
+    const inline = site && this.devices?.raw.inlineMmio(site.physical, bytes as RawWidth, write);
+    return inline && { site, inline };
+  }
+
+  /** An access to what was seen, if the page is still where it was and nobody looks at each access; else `ordinary`. */
+  protected mmioInPlace({ site, inline }: SeenDevice, linear: Expr, access: Access, ordinary: () => void): void {
+    const { cpu } = this;
+    const entry = MMIO_TLB.base + mmioTlbEntry(Number(BigInt.asUintN(32, site.linear)), this.devices!.user);
+    const tag = entry + (access.data === undefined ? MMIO_TLB_ENTRY.readTag : MMIO_TLB_ENTRY.writeTag);
+    const conditions = [
+      this.eq(linear, site.linear),
+      this.eq(this.load("i64", 8, cpu, tag), site.linear & BigInt(-PAGE_SIZE)),
+      this.eq(this.load("i32", 4, cpu, entry + MMIO_TLB_ENTRY.physical), site.physical & -PAGE_SIZE),
+      this.ne(this.load("i32", 4, cpu, CPU.walkMode), 0),
+      this.eqz(this.load("i32", 4, cpu, CPU.replaying)),
+    ];
+    const usable = conditions.reduce((all, one) => this.and(all, one));
+    this.handlerInPlace(inline, usable, access, ordinary);
+  }
+
+  private handlerInPlace(
+    { guard, expected, counter, build }: InlineAccess,
+    usable: Expr,
+    { bytes, data, answer }: Access,
+    ordinary: () => void,
+  ): void {
+    const zero = this.i32(0);
+    this.block((done) => {
+      this.block((elsewhere: Label) => {
+        const valid = this.and(usable, this.eq(this.load("i32", 4, zero, guard), expected));
+        this.brIf(elsewhere, this.eqz(valid), false);
+        const value = build({
+          b: this,
+          ...(data && { value: bytes === 4 ? data : this.let(this.and(data, 2 ** (8 * bytes) - 1)) }),
+          decline: () => this.br(elsewhere),
+          now: () => this.virtualTime(),
+        });
+        if (answer && value) answer(value);
+        this.store(8, zero, this.add(this.load("i64", 8, zero, counter), 1), counter);
+        this.br(done);
+      });
+      ordinary();
+    });
+  }
+}

@@ -1,0 +1,100 @@
+import { describe, expect, it } from "vitest";
+import { defineDevice } from "../../src/device/define.ts";
+import { raw } from "../../src/device/raw.ts";
+import { createMachine } from "../../src/machine/machine.ts";
+import { KERNEL, kernel, x86 } from "./guests.ts";
+
+const RAM_MIB = 16;
+/** Device memory, at the next 4 MiB page behind RAM, and where the guest maps it. */
+const MMIO = RAM_MIB * 2 ** 20;
+const MAPPED = 0x4000_0000;
+const DIRECTORY = KERNEL.data + 0x1000;
+/** Long enough for the loop to be compiled in the first pass. */
+const PASSES = 3_000_000;
+const LARGE = 0x83;
+
+/** Two registers: each read and write changes the one that it reaches. */
+const counters = (seen: { builds: number }) =>
+  defineDevice("counters", (host) => {
+    const r = host.registers({ first: "u32", second: "u32" });
+    for (const [index, name] of (["first", "second"] as const).entries()) {
+      host.mmio(
+        { base: MMIO + index * 0x20, length: 0x20 },
+        {
+          read: raw((x) => {
+            seen.builds++;
+            x.set(r, name, x.add(x.get(r, name), 3));
+            return x.get(r, name);
+          }),
+          write: raw((x) => {
+            seen.builds++;
+            x.set(r, name, x.xor(x.get(r, name), x.value));
+          }),
+        },
+      );
+    }
+  });
+
+/** One loop that reads and writes what ESI points to, called for each target; between them, page tables change. */
+function guest(): Uint8Array {
+  const directory = (entry: number, value: number) => x86.store(DIRECTORY + entry * 4, value);
+  const map = (physical: number) => [
+    ...directory(MAPPED >>> 22, physical | LARGE),
+    ...[0x0f, 0x01, 0x3d, ...x86.dword(MAPPED)], // INVLPG
+  ];
+  const identity = [0, 1, 2, 3].flatMap((page) => directory(page, (page << 22) | LARGE));
+  const paging = [
+    ...[0x0f, 0x20, 0xe0, 0x83, 0xc8, 0x10, 0x0f, 0x22, 0xe0], // CR4.PSE
+    ...x86.mov(0, DIRECTORY),
+    ...[0x0f, 0x22, 0xd8], // CR3
+    ...[0x0f, 0x20, 0xc0, 0x0d, ...x86.dword(0x8000_0000), 0x0f, 0x22, 0xc0], // CR0.PG
+  ];
+  // MOV eax, [esi]; ADD ebx, eax; MOV [esi + 4], ebx; DEC ecx; JNZ
+  const loop = [0x8b, 0x06, 0x01, 0xc3, 0x89, 0x5e, 0x04, 0x49, 0x75, 0xf6, 0xc3];
+  const at = KERNEL.code + 5;
+  const targets = (): number[] => {
+    const code: number[] = [];
+    const here = () => KERNEL.code + 5 + loop.length + setup.length + code.length;
+    const pass = (target: number, passes = PASSES) => {
+      code.push(...x86.mov(6, target), ...x86.mov(1, passes));
+      code.push(0xe8, ...x86.dword(at - (here() + 5)));
+    };
+    pass(MAPPED);
+    pass(MAPPED + 0x20);
+    pass(KERNEL.data, 1000);
+    code.push(...map(0x80_0000)); // RAM
+    pass(MAPPED, 1000);
+    code.push(...map(MMIO));
+    pass(MAPPED);
+    code.push(...x86.load(MAPPED), ...x86.storeEax(KERNEL.data + 0x100));
+    code.push(...x86.load(MAPPED + 0x20), ...x86.storeEax(KERNEL.data + 0x104));
+    code.push(0x89, 0x1d, ...x86.dword(KERNEL.data + 0x108));
+    return [...code, ...x86.exit(0), ...x86.halt];
+  };
+  const setup = [...x86.mov(4, KERNEL.stack), ...identity, ...map(MMIO), ...paging];
+  // JMP over the loop, which comes first so that its address is known.
+  return kernel([0xe9, ...x86.dword(loop.length), ...loop, ...setup, ...targets()]);
+}
+
+async function run(compile: "auto" | "never") {
+  const machine = createMachine({ memoryMiB: RAM_MIB, clock: "instructions", compile });
+  const seen = { builds: 0 };
+  machine.add(counters(seen), undefined);
+  const before = seen.builds;
+  machine.boot({ image: guest() });
+  const { status } = await machine.run();
+  const results = [0x100, 0x104, 0x108, 4].map((at) => machine.memory.read32(KERNEL.data + at));
+  const ranges = machine.profile().ranges.filter(({ owner }) => owner === "counters");
+  return { status, results, ranges, inPlace: seen.builds - before };
+}
+
+describe("device memory that compiled code reaches in place", () => {
+  it("is read and written as by the interpreter, through other addresses and remaps too", async () => {
+    const { inPlace: none, ...interpreted } = await run("never");
+    const { inPlace, ...compiled } = await run("auto");
+    expect(compiled).toEqual(interpreted);
+    expect(interpreted.ranges.length).toBe(2);
+    expect(none).toBe(0);
+    expect(inPlace).toBeGreaterThan(0);
+  });
+});
