@@ -4,7 +4,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
-import yargs from "yargs";
+import yargs, { type Argv } from "yargs";
 import { PorticoError } from "../errors.ts";
 import {
   checkBenchOptions,
@@ -26,19 +26,22 @@ const STATUS_BUG = 70;
 
 const PACKAGE = join(import.meta.dirname, "..", "..");
 
-function parse(words: readonly string[]): { command: string | undefined; options: RawOptions } {
-  const { version } = JSON.parse(readFileSync(join(PACKAGE, "package.json"), "utf8")) as { version: string };
-  let command: string | undefined;
-  const parser = yargs()
-    .scriptName("portico")
-    .usage("$0 COMMAND [options]\n\nBoots x86 and x86-64 guests, and shows how their I/O reaches its devices.")
-    .command("run [image]", "boot a guest", (builder) =>
+interface Command {
+  readonly words: string;
+  readonly describe: string;
+  readonly build: (builder: Argv) => Argv;
+}
+
+const COMMANDS: Readonly<Record<string, Command>> = {
+  run: {
+    words: "[image]",
+    describe: "boot a guest",
+    build: (builder) =>
       builder
         .usage(
-          "$0 run [options] [IMAGE]\n\nBoots IMAGE: a Linux bzImage, a Multiboot 1 kernel or a ROM image, recognised by its\n" +
+          "portico run [options] [IMAGE]\n\nBoots IMAGE: a Linux bzImage, a Multiboot 1 kernel or a ROM image, recognised by its\n" +
             "content. Without one, boots Portico's own guest, an I/O monitor on the serial console.",
         )
-        .positional("image", { describe: "what to boot", type: "string" })
         .option("kernel", { describe: "the same as IMAGE", type: "string", nargs: 1 })
         .option("initrd", { describe: "Initial RAM disk, or a Multiboot module", type: "string", nargs: 1 })
         .option("append", { describe: "Kernel command line", type: "string", nargs: 1 })
@@ -90,73 +93,105 @@ function parse(words: readonly string[]): { command: string | undefined; options
           type: "string",
           nargs: 1,
         })
-        .example("$0 run", "the I/O monitor; type help")
-        .example("$0 run --kernel vmlinuz --initrd initrd.gz --append console=ttyS0", "Linux on the terminal")
-        .example("$0 run --watch virt:jiffies_64 vmlinuz", "who changes a variable of the kernel")
-        .example("$0 run --profile=io.json --timeout 60 kernel.elf", "a kernel under test, with its I/O counted")
+        .example("portico run", "the I/O monitor; type help")
+        .example("portico run --kernel vmlinuz --initrd initrd.gz --append console=ttyS0", "Linux on the terminal")
+        .example("portico run --watch virt:jiffies_64 vmlinuz", "who changes a variable of the kernel")
+        .example("portico run --profile=io.json --timeout 60 kernel.elf", "a kernel under test, with its I/O counted")
         .epilogue(
           "On a terminal, Ctrl-A X quits and Ctrl-A H shows help; all other keys go to the guest.\n\n" +
             "The status is the guest's: 0 after power-off, 2v + 1 after it wrote v to port 0xf4;\n" +
             "124 after --timeout, 2 if the machine could not be started.",
         ),
-    )
-    .command("explain [trace]", "where a KVM guest's I/O went, from a trace of its host", (builder) =>
+  },
+  explain: {
+    words: "[trace]",
+    describe: "where a KVM guest's I/O went, from a trace of its host",
+    build: (builder) =>
       builder
         .usage(
-          "$0 explain [options] TRACE\n\nReads what trace-cmd report, perf script or /sys/kernel/tracing/trace print of KVM's events,\n" +
+          "portico explain [options] TRACE\n\nReads what trace-cmd report, perf script or /sys/kernel/tracing/trace print of KVM's events,\n" +
             "decodes every I/O exit, and shows by port, MMIO page, direction and size what they cost and who\nanswered them.",
         )
-        .positional("trace", { describe: "the text of a trace, - for standard input", type: "string" })
         .option("json", { describe: "Everything, for programs", type: "boolean" })
         .option("top", { describe: "Lines of a table at most [default: 20]", type: "string", nargs: 1 })
         .option("per-vcpu", { describe: "A line for each vCPU of a place", type: "boolean" })
-        .example("trace-cmd report | $0 explain -", "a recording of trace-cmd")
-        .example("perf script | $0 explain --json - > io.json", "one of perf, for another program")
+        .example("trace-cmd report | portico explain -", "a recording of trace-cmd")
+        .example("perf script | portico explain --json - > io.json", "one of perf, for another program")
         .epilogue(
           "Record with: trace-cmd record -e kvm:kvm_exit -e kvm:kvm_entry -e kvm:kvm_pio -e kvm:kvm_mmio\n" +
             "  -e kvm:kvm_fast_mmio -e kvm:kvm_userspace_exit",
         ),
-    )
-    .command("bench", "what an access costs, by path and context", (builder) =>
+  },
+  bench: {
+    words: "",
+    describe: "what an access costs, by path and context",
+    build: (builder) =>
       builder
         .usage(
-          "$0 bench [options]\n\nMeasures port and MMIO accesses on every path (decoded, emulated, trapped, by hypercall and handle)\n" +
+          "portico bench [options]\n\nMeasures port and MMIO accesses on every path (decoded, emulated, trapped, by hypercall and handle)\n" +
             "and in every context, and shows what each took.",
         )
         .option("json", { describe: "The figures, for programs", type: "boolean" })
         .option("time", { describe: "Milliseconds of a measurement at least [default: 250]", type: "string", nargs: 1 })
         .option("only", { describe: "One path alone, such as decoded", type: "string", nargs: 1 }),
-    )
+  },
+};
+
+/** Everything but the commands. */
+function parserFor(name: string, words: readonly string[]): Argv {
+  const { version } = JSON.parse(readFileSync(join(PACKAGE, "package.json"), "utf8")) as { version: string };
+  return yargs()
+    .scriptName(name)
     .parserConfiguration({ "boolean-negation": false })
     .version(version)
     .help()
     .alias("h", "help")
     .wrap(100)
-    .strict()
-    .demandCommand(1, 1, "which command? `portico run` boots a guest; `portico --help` tells more")
+    .strictOptions()
     .exitProcess(false)
     .showHelpOnFail(false)
     .fail((message, error) => {
       if (error && error.name !== "YError") throw error;
       throw new UsageError(plain(message ?? error.message, words));
     });
+}
 
+/** Of a command that comes first, as it nearly always does, the parser is that command's own: yargs starts faster. */
+function parse(words: readonly string[]): { command: string | undefined; options: RawOptions } {
+  const first = COMMANDS[words[0] ?? ""] && words[0];
+  const parser =
+    first === undefined ? parserOfAll(words) : COMMANDS[first]!.build(parserFor(`portico ${first}`, words));
   let answered = false;
-  const options = parser.parseSync(bareDash(bareProfile(words)), {}, (_error, _argv, output) => {
+  const given = first === undefined ? words : words.slice(1);
+  const options = parser.parseSync(bareDash(bareProfile(given)), {}, (_error, _argv, output) => {
     if (!output) return;
     console.log(output);
     answered = true;
   });
-  if (answered) return { command, options };
-  command = String(options._[0]);
-  const afterDashes = options._.slice(1).map(String); // `portico run -- --strange-name`
-  if (afterDashes.length === 0) return { command, options };
-  const positional = command === "explain" ? "trace" : "image";
-  const given = options[positional];
-  const names = [...(given === undefined ? [] : [given]), ...afterDashes];
-  if (names.length > 1)
-    throw new UsageError(`one ${positional} at a time, not ${names.map((name) => `'${name}'`).join(" and ")}`);
-  return { command, options: { ...options, [positional]: names[0] } };
+  if (answered) return { command: undefined, options };
+  const command = first ?? String(options._[0]);
+  // yargs does not give those behind `--` their names: `portico run -- --strange-image`
+  const names = options._.slice(first === undefined ? 1 : 0).map(String);
+  if (names.length === 0) return { command, options };
+  const positional = /\w+/.exec(COMMANDS[command]!.words)?.[0];
+  if (positional === undefined)
+    throw new UsageError(`'${names[0]}' is not understood; \`portico ${command}\` takes options alone`);
+  const named = options[positional];
+  const all = named === undefined ? names : [named, ...names];
+  if (all.length > 1)
+    throw new UsageError(`one ${positional} at a time, not ${all.map((name) => `'${name}'`).join(" and ")}`);
+  return { command, options: { ...options, [positional]: all[0] } };
+}
+
+function parserOfAll(words: readonly string[]): Argv {
+  const parser = parserFor("portico", words)
+    .strict()
+    .usage("$0 COMMAND [options]\n\nBoots x86 and x86-64 guests, and shows how their I/O reaches its devices.")
+    .demandCommand(1, 1, "which command? `portico run` boots a guest; `portico --help` tells more");
+  for (const [name, { words: positional, describe, build }] of Object.entries(COMMANDS)) {
+    parser.command(`${name} ${positional}`, describe, build);
+  }
+  return parser;
 }
 
 /** `--profile` takes its value only after `=`, so that `--profile IMAGE` leaves the image alone. */
