@@ -53,19 +53,22 @@ const sar: Shift = (x, value, count) => {
   };
 };
 
-/** Rotates within the width (an i64 rotate when it is 64). */
+/** A value of the operand's width, rotated by less than that. */
+function rotated(x: X86, value: Expr, by: Expr, left: boolean): Expr {
+  if (x.width === 64) return left ? x.rotl(value, x.u64(by)) : x.rotr(value, x.u64(by));
+  if (x.width === 32) {
+    const low = x.wrap(value);
+    return x.u64(left ? x.rotl(low, by) : x.rotr(low, by));
+  }
+  const up = x.u64(by);
+  const back = x.and(x.sub(x.width, up), x.width - 1);
+  return x.zx(x.or(x.shl(value, left ? up : back), x.shrU(value, left ? back : up)));
+}
+
 const rotate =
   (left: boolean): Shift =>
   (x, value, count) => {
-    const by = x.let(x.u64(x.and(count, x.width - 1)));
-    const back = x.and(x.sub(x.width, by), x.width - 1);
-    const result = x.let(
-      x.width === 64
-        ? left
-          ? x.rotl(value, by)
-          : x.rotr(value, by)
-        : x.zx(x.or(x.shl(value, left ? by : back), x.shrU(value, left ? back : by))),
-    );
+    const result = x.let(rotated(x, value, x.let(x.and(count, x.width - 1)), left));
     return {
       result,
       flags: () => {
