@@ -12,6 +12,7 @@ import {
   SELECT,
   STORE,
   UNARY,
+  WRAP,
 } from "./opcodes.ts";
 import {
   Expr,
@@ -32,6 +33,8 @@ type Bytes = 1 | 2 | 4 | 8;
 const SMALL: readonly bigint[] = Array.from({ length: 65 }, (_, i) => BigInt(i));
 
 const isConstant = (e: Expr) => e.op === I32_CONST || e.op === I64_CONST;
+const constant64 = (value: bigint) =>
+  new Expr("i64", I64_CONST, value, undefined, undefined, undefined, value >= 0n && value <= 0xffff_ffffn);
 /** The value of an integer constant, as signed. */
 export const constantOf = (e: Expr): bigint | undefined =>
   isConstant(e) ? BigInt(e.immediate as number | bigint) : undefined;
@@ -72,8 +75,8 @@ export class FunctionBuilder implements FunctionRef {
   }
 
   i64(value: number | bigint): Expr {
-    if (typeof value === "number") return new Expr("i64", I64_CONST, SMALL[value] ?? BigInt.asIntN(64, BigInt(value)));
-    return new Expr("i64", I64_CONST, BigInt.asIntN(64, value));
+    if (typeof value === "number") return constant64(SMALL[value] ?? BigInt.asIntN(64, BigInt(value)));
+    return constant64(BigInt.asIntN(64, value));
   }
 
   f32(value: number): Expr {
@@ -116,7 +119,7 @@ export class FunctionBuilder implements FunctionRef {
     if (folded !== undefined) return folded;
     const op = BINARY[name][TYPE_COLUMN[left.type]];
     assert(op, `${name} does not exist for ${left.type}`);
-    return new Expr(left.type, op, undefined, left, right);
+    return new Expr(left.type, op, undefined, left, right, undefined, isNarrow(name, left, right));
   }
 
   private compare(name: keyof typeof COMPARE, a: Operand, b: Operand): Expr {
@@ -191,13 +194,14 @@ export class FunctionBuilder implements FunctionRef {
   wrap(a: Expr): Expr {
     if (a.op === I64_CONST) return this.i32(Number(BigInt.asIntN(32, a.immediate as bigint)));
     if (a.op === 0xac || a.op === 0xad) return a.a!;
-    return new Expr("i32", 0xa7, undefined, a);
+    return new Expr("i32", WRAP, undefined, a);
   }
 
   /** i32 zero-extended to i64. */
   u64(a: Expr): Expr {
     if (a.op === I32_CONST) return this.i64((a.immediate as number) >>> 0);
-    return new Expr("i64", 0xad, undefined, a);
+    if (a.op === WRAP && a.a!.narrow) return a.a!;
+    return new Expr("i64", 0xad, undefined, a, undefined, undefined, true);
   }
 
   /** i32 sign-extended to i64. */
@@ -216,7 +220,7 @@ export class FunctionBuilder implements FunctionRef {
     const [left, right] = this.pair(a, b);
     const known = constantOf(condition);
     if (known !== undefined) return known !== 0n ? left : right;
-    return new Expr(left.type, SELECT, undefined, left, right, condition);
+    return new Expr(left.type, SELECT, undefined, left, right, condition, left.narrow && right.narrow);
   }
 
   /** A SIMD operation without memory access; `op` is the number after the 0xFD prefix, `immediate` its lane byte(s). */
@@ -258,14 +262,14 @@ export class FunctionBuilder implements FunctionRef {
 
   protected capture(value: Expr): Expr {
     this.emit(value);
-    return this.fromStack(value.type);
+    return this.fromStack(value.type, value.narrow);
   }
 
-  private fromStack(type: ValueType): Expr {
+  private fromStack(type: ValueType, narrow = false): Expr {
     const index = this.allocate(type);
     this.code.byte(0x21);
     this.code.u32(index);
-    return new Expr(type, LOCAL_GET, index);
+    return new Expr(type, LOCAL_GET, index, undefined, undefined, undefined, narrow);
   }
 
   /** A mutable local. */
@@ -304,7 +308,7 @@ export class FunctionBuilder implements FunctionRef {
     this.emit(address);
     this.code.byte(op);
     this.memoryImmediate(bytes, offset);
-    return this.fromStack(type);
+    return this.fromStack(type, type === "i64" && bytes < 8 && !signed);
   }
 
   loadV128(address: Expr, offset = 0): Expr {
@@ -529,6 +533,23 @@ export class FunctionBuilder implements FunctionRef {
 }
 
 /** Constants meet constants, and neutral elements vanish: what operand providers with known operands live on. */
+/** See `Expr.narrow`. */
+function isNarrow(name: keyof typeof BINARY, left: Expr, right: Expr): boolean {
+  switch (name) {
+    case "and":
+    case "remU":
+      return left.narrow || right.narrow;
+    case "or":
+    case "xor":
+      return left.narrow && right.narrow;
+    case "shrU":
+    case "divU":
+      return left.narrow;
+    default:
+      return false;
+  }
+}
+
 function foldBinary(name: keyof typeof BINARY, left: Expr, right: Expr): Expr | undefined {
   if (right.op === I32_CONST) return foldBinary32(name, left, right.immediate as number);
   if (right.op === I64_CONST) return foldBinary64(name, left, right.immediate as bigint);
@@ -575,7 +596,7 @@ function foldBinary64(name: keyof typeof BINARY, left: Expr, b: bigint): Expr | 
   if (b === 0n ? ZERO_NEUTRAL.has(name) : (b === -1n && name === "and") || (b === 1n && name === "mul")) return left;
   if (left.op !== I64_CONST) return undefined;
   const value = compute64(name, left.immediate as bigint, b);
-  return value === undefined ? undefined : new Expr("i64", I64_CONST, BigInt.asIntN(64, value));
+  return value === undefined ? undefined : constant64(BigInt.asIntN(64, value));
 }
 
 function compute64(name: keyof typeof BINARY, a: bigint, b: bigint): bigint | undefined {

@@ -6,6 +6,9 @@ export const F32_CONST = 0x43;
 export const F64_CONST = 0x44;
 export const SELECT = 0x1b;
 
+/** i32.wrap_i64 */
+export const WRAP = 0xa7;
+
 /** Binary operations by name: [i32, i64, f32, f64]. 0: does not exist for the type. */
 export const BINARY = {
   add: [0x6a, 0x7c, 0x92, 0xa0],

@@ -33,14 +33,25 @@ export class Expr {
   readonly c: Expr | undefined;
   /** Constant value, local index, or lane immediates. */
   readonly immediate: number | bigint | Uint8Array | undefined;
+  /** An i64 whose bits 63:32 are known to be zero. */
+  readonly narrow: boolean;
 
-  constructor(type: ValueType, op: number, immediate?: number | bigint | Uint8Array, a?: Expr, b?: Expr, c?: Expr) {
+  constructor(
+    type: ValueType,
+    op: number,
+    immediate?: number | bigint | Uint8Array,
+    a?: Expr,
+    b?: Expr,
+    c?: Expr,
+    narrow = false,
+  ) {
     this.type = type;
     this.op = op;
     this.immediate = immediate;
     this.a = a;
     this.b = b;
     this.c = c;
+    this.narrow = narrow;
   }
 }
 

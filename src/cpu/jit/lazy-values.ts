@@ -1,11 +1,18 @@
 import { Expr, type Label, type Operand, type ValueType, type Variable } from "../../emit/index.ts";
-import { LOCAL_GET } from "../../emit/opcodes.ts";
+import { BINARY, LOCAL_GET } from "../../emit/opcodes.ts";
 import { X86 } from "../isa/x86.ts";
 
 /** A stretch of code that runs as a whole or not at all; what was evaluated in it stays valid until it ends. */
 export interface Extent {
   open: boolean;
 }
+
+/** Operations of i64 whose low half depends on the low halves of their operands alone. */
+const LOW_HALVES = new Map<number, "add" | "sub" | "mul" | "and" | "or" | "xor">(
+  (["add", "sub", "mul", "and", "or", "xor"] as const).map((name) => [BINARY[name][1], name] as const),
+);
+/** How deep to look: what is used twice is written twice. */
+const WRAP_DEPTH = 2;
 
 /** No WebAssembly opcode. */
 const LATE = -1;
@@ -18,7 +25,7 @@ export class LateValue extends Expr {
   extent: Extent | undefined;
 
   constructor(value: Expr) {
-    super(value.type, LATE);
+    super(value.type, LATE, undefined, undefined, undefined, undefined, value.narrow);
     this.value = value;
   }
 }
@@ -43,6 +50,18 @@ export abstract class LazyValues extends X86 {
     return this.mentionsMutable(value) ? this.capture(value) : new LateValue(value);
   }
 
+  /** The low half of a sum is the sum of the low halves: on x86-64, 32-bit operations clear the upper half for nothing. */
+  override wrap(value: Expr): Expr {
+    return this.lowHalf(value, WRAP_DEPTH);
+  }
+
+  private lowHalf(value: Expr, depth: number): Expr {
+    const inner = value instanceof LateValue && !value.extent?.open ? value.value : value;
+    const name = depth > 0 ? LOW_HALVES.get(inner.op) : undefined;
+    if (name === undefined) return super.wrap(value);
+    return this[name](this.lowHalf(inner.a!, depth - 1), this.lowHalf(inner.b!, depth - 1));
+  }
+
   private isSettled(value: Expr): boolean {
     return value.op === LOCAL_GET || (value.a === undefined && typeof value.immediate !== "object");
   }
@@ -63,7 +82,7 @@ export abstract class LazyValues extends X86 {
         this.emit(value.value);
         this.keep(value, 0x21);
       }
-      return new Expr(value.type, LOCAL_GET, value.local);
+      return new Expr(value.type, LOCAL_GET, value.local, undefined, undefined, undefined, value.narrow);
     }
     if (value.op === LOCAL_GET) return this.mentionsMutable(value) ? this.capture(value) : value;
     return this.isSettled(value) ? value : this.capture(value);
