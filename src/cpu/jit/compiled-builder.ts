@@ -257,7 +257,8 @@ export abstract class CompiledOperands extends MemoryAccess {
       this.block((end) =>
         this.loop((again) => {
           this.brIf(end, this.eqz(this.readIndex(RCX)));
-          if (bulk === undefined || !this.repeatBulk(bulk, end, again)) unit();
+          if (bulk !== undefined) this.repeatBulk(bulk, end, again);
+          unit();
           const count = this.let(this.sub(this.readIndex(RCX), 1));
           this.writeIndex(RCX, count);
           // REPE (F3) goes on while ZF is 1, REPNE while it is 0.
@@ -277,14 +278,14 @@ export abstract class CompiledOperands extends MemoryAccess {
   }
 
   /**
-   * MOVS and STOS upwards, to the end of the page that ends first, by one call; behind it, `unit` is to follow for what is
-   * not that simple. Always false; what it did goes `again`.
+   * MOVS and STOS upwards, to the end of the page that ends first, by one call, which goes `again`; control comes behind
+   * it for what is not that simple.
    */
-  private repeatBulk(kind: "move" | "store", end: Label, again: Label): boolean {
+  private repeatBulk(kind: "move" | "store", end: Label, again: Label): void {
     const source = this.dataAddress(this.readIndex(RSI), DS, true);
     const sourceSegment = kind === "move" ? Number(constantOf(source.segment)) : ES;
     const flat = (segment: number) => ((this.context.flatSegments >> segment) & 1) !== 0;
-    if (this.decoded.px & PX.addressSmall || !flat(ES) || !flat(sourceSegment)) return false;
+    if (this.decoded.px & PX.addressSmall || !flat(ES) || !flat(sourceSegment)) return;
     const shift = Math.log2(this.bytes);
     const from = this.let(source.offset);
     const value = kind === "store" ? this.readAcc() : this.i64(0);
@@ -311,7 +312,6 @@ export abstract class CompiledOperands extends MemoryAccess {
       this.takeUnit();
       this.br(again);
     });
-    return false;
   }
 
   override budgetLeft(): Expr {
