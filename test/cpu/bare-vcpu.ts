@@ -41,11 +41,6 @@ export class BareVcpu {
     return this.vcpu.state;
   }
 
-  get ram(): Uint8Array {
-    const { ram, ramBytes } = this.memory.layout;
-    return this.memory.bytes.subarray(ram, ram + ramBytes);
-  }
-
   /** Flat 32-bit protected mode at CPL 0, without paging: `code` at a guest-physical address, the stack below it. */
   startFlat(code: readonly number[], at: number): void {
     const { state } = this;
