@@ -21,7 +21,7 @@ import { Mmu } from "./mmu/mmu.ts";
 import { SlowPaths } from "./slow-paths.ts";
 import { CPU, CS, EVENT, FLAG, FLOAT_ERROR, ONCE, STOP, VECTOR } from "./state.ts";
 import { SystemContext } from "./system/context.ts";
-import { deliver, type Interruption, isInsideRepeat, type Source } from "./system/delivery.ts";
+import { deliver, type Interruption, type Source } from "./system/delivery.ts";
 import { SoftwareExitCpu } from "./system/exit-cpu.ts";
 import { deviceImports } from "./system/port-access.ts";
 import { resetVcpu } from "./system/reset.ts";
@@ -301,9 +301,12 @@ export class SoftwareVcpu implements CpuPins {
   private settle(stop: number): number {
     const { state } = this;
     const once = state.u32(CPU.once);
+    // An access that waits leaves it at that.
+    if (stop !== STOP.wait) state.setU32(CPU.insideRepeat, 0);
     if (once !== 0) {
       state.setU32(CPU.once, 0);
       if (stop !== STOP.fault && state.data.getInt32(CLOCK.budget, true) === state.u32(CPU.onceBudget)) {
+        if (once & ONCE.repeat) state.setU32(CPU.insideRepeat, 1);
         if (once & ONCE.shadow) state.setU32(CPU.interruptShadow, 1);
         if (once & ONCE.resume) state.setU32(CPU.eflags, state.u32(CPU.eflags) | FLAG.rf);
       }
@@ -372,6 +375,7 @@ export class SoftwareVcpu implements CpuPins {
       if (deliver(this.context, vector, errorCode, source)) {
         // A delivery takes time like an instruction: handlers that fault on and on must not hold the host.
         this.context.retireUnits(1);
+        this.state.setU32(CPU.insideRepeat, 0);
         return undefined;
       }
     } catch (thrown) {
@@ -457,7 +461,7 @@ export class SoftwareVcpu implements CpuPins {
       }
       return this.handle(stop);
     }
-    if (flags & FLAG.rf && isInsideRepeat(this.context)) state.setU32(CPU.eflags, state.u32(CPU.eflags) | FLAG.rf);
+    if (flags & FLAG.rf && state.u32(CPU.insideRepeat) !== 0) state.setU32(CPU.eflags, state.u32(CPU.eflags) | FLAG.rf);
     // MOV SS holds the trap back until after the next instruction (SDM vol 3, 6.8.3).
     // INT n, INT3, INTO and INT1 have cleared TF: their handler is not trapped into (SDM vol 3, 17.3.1.4).
     if (flags & FLAG.tf && state.u32(CPU.interruptShadow) !== 2 && !this.context.interrupted) {

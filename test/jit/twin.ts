@@ -54,6 +54,7 @@ export interface Outcome {
 interface VcpuInternals {
   readonly log: { replay(): void; forget(): void };
   compiledImports(softfloat: WebAssembly.Exports): WebAssembly.Imports;
+  settle(stop: number): number;
 }
 
 export class Twin {
@@ -274,7 +275,7 @@ export class Twin {
     const result = block(state.base);
     if (result === REGION.declined) return undefined;
     if (result === REGION.abandoned && state.u32(CPU.stop) === STOP.redo) return this.redo();
-    return this.outcome(result === REGION.abandoned ? state.u32(CPU.stop) : STOP.none);
+    return this.outcome(this.internals.settle(result === REGION.abandoned ? state.u32(CPU.stop) : STOP.none));
   }
 
   /** As the run loop does: the interpreter takes the instruction. */

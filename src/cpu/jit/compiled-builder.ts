@@ -2,7 +2,7 @@ import { constantOf, type Expr, type Label, type Operand, type Variable } from "
 import type { RawAccess } from "../../io/types.ts";
 import { portsOpen } from "../interp/device-access.ts";
 import type { Bytes, OperandWidth, RepeatOptions } from "../isa/x86.ts";
-import { CPU, DS, ES, PX, RAX, RCX, RDI, RSI, VECTOR } from "../state.ts";
+import { CPU, DS, ES, ONCE, PX, RAX, RCX, RDI, RSI, VECTOR } from "../state.ts";
 import { type CompiledModule, MemoryAccess, type Place } from "./memory-access.ts";
 
 /** A new module and what its code calls; `helpers` are the soft-float functions by name. */
@@ -273,7 +273,12 @@ export abstract class CompiledOperands extends MemoryAccess {
 
   /** Each further unit is retired like an instruction of its own; without budget the instruction starts again. */
   private takeUnit(): void {
-    this.if(this.leS(this.get(this.budget), 0), () => this.exit(this.startRip(), true), undefined, false);
+    const giveWay = () => {
+      this.setField("i32", CPU.once, ONCE.repeat);
+      this.setField("i32", CPU.onceBudget, this.get(this.budget));
+      this.exit(this.startRip(), true);
+    };
+    this.if(this.leS(this.get(this.budget), 0), giveWay, undefined, false);
     this.set(this.budget, this.sub(this.get(this.budget), 1));
   }
 
