@@ -76,6 +76,12 @@ const COMMANDS: Readonly<Record<string, Command>> = {
           type: "string",
           nargs: 1,
         })
+        .option("compile", {
+          describe:
+            "What guest code is compiled: what is reached often (auto), all (always) or none (never) [default: auto]",
+          type: "string",
+          nargs: 1,
+        })
         .option("watch", {
           describe:
             "Show each access to guest memory: phys:ADDRESS+BYTES:w, or virt: with an address or a kernel's symbol; :rw for reads too. Repeatable",

@@ -32,8 +32,9 @@ export interface RunOptions {
   readonly disks: readonly DiskOption[];
   /** `path` undefined: a table on standard error. */
   readonly profile: { readonly path: string | undefined } | undefined;
-  readonly clock: "host" | "instructions";
+  readonly clock: (typeof CLOCKS)[number];
   readonly ioPath: IoPath;
+  readonly compile: (typeof COMPILE_MODES)[number];
   readonly timeoutSeconds: number | undefined;
   readonly watches: readonly WatchOption[];
   /** A table at the end instead of a line an access. */
@@ -57,6 +58,8 @@ export type RawOptions = Readonly<Record<string, unknown>>;
 /** Guest RAM lies below 0xE000_0000. */
 export const MAX_MEMORY_MIB = 3584;
 export const DEFAULT_MEMORY_MIB = 256;
+const CLOCKS = ["host", "instructions"] as const;
+const COMPILE_MODES = ["auto", "always", "never"] as const;
 /** `setTimeout` takes 31 bits of milliseconds. */
 const MAX_TIMEOUT_SECONDS = 2_147_483;
 
@@ -67,17 +70,6 @@ export function checkOptions(raw: RawOptions): RunOptions {
   if (kernel !== undefined && image !== undefined) {
     throw new UsageError(`give either --kernel '${kernel}' or the image '${image}', not both`);
   }
-  const clock = single(raw, "clock") ?? "host";
-  if (clock !== "host" && clock !== "instructions") {
-    throw new UsageError(`--clock '${clock}' is unknown; it is host or instructions`);
-  }
-  const path = single(raw, "io-path") ?? "direct";
-  const ioPath = IO_PATHS.find((known) => known === path);
-  if (ioPath === undefined) {
-    throw new UsageError(
-      `--io-path '${path}' is unknown; it is ${IO_PATHS.slice(0, -1).join(", ")} or ${IO_PATHS.at(-1)}`,
-    );
-  }
   const profile = single(raw, "profile");
   return {
     image: kernel ?? image,
@@ -87,8 +79,9 @@ export function checkOptions(raw: RawOptions): RunOptions {
     serial: serial(single(raw, "serial") ?? "stdio"),
     disks: disks(raw.disk),
     profile: profile === undefined ? undefined : { path: profile === "" ? undefined : profile },
-    clock,
-    ioPath,
+    clock: choice(raw, "clock", CLOCKS),
+    ioPath: choice(raw, "io-path", IO_PATHS),
+    compile: choice(raw, "compile", COMPILE_MODES),
     timeoutSeconds: timeout(single(raw, "timeout")),
     ...watches(raw),
   };
@@ -149,6 +142,7 @@ const NEED_VALUE = new Set([
   "serial",
   "clock",
   "io-path",
+  "compile",
   "timeout",
   "trace",
   "top",
@@ -167,6 +161,16 @@ function single(raw: RawOptions, name: string): string | undefined {
     throw new UsageError(POSITIONALS.has(name) ? `the ${name}'s name is empty` : `--${name} needs a value`);
   }
   return text;
+}
+
+/** One of `known`, the first of which is the default. */
+function choice<T extends string>(raw: RawOptions, name: string, known: readonly T[]): T {
+  const given = single(raw, name) ?? known[0];
+  const found = known.find((one) => one === given);
+  if (found === undefined) {
+    throw new UsageError(`--${name} '${given}' is unknown; it is ${known.slice(0, -1).join(", ")} or ${known.at(-1)}`);
+  }
+  return found;
 }
 
 function memory(text: string | undefined): number {

@@ -86,9 +86,9 @@ async function symbolFile(path: string) {
   }
 }
 
-function create({ memoryMiB, clock, ioPath }: RunOptions, disks: readonly BlockStorage[]): Machine {
+function create({ memoryMiB, clock, ioPath, compile }: RunOptions, disks: readonly BlockStorage[]): Machine {
   try {
-    return createMachine({ memoryMiB, clock, ioPath, disks });
+    return createMachine({ memoryMiB, clock, ioPath, compile, disks });
   } catch (error) {
     if (!(error instanceof RangeError)) throw error; // what WebAssembly.Memory throws when the host refuses
     throw new PorticoError("MEMORY_SIZE", `the host does not give ${memoryMiB} MiB of memory; try a smaller --memory`);

@@ -5,25 +5,25 @@ import { interpreterWasm } from "../generated/interpreter.ts";
 import { softfloatWasm } from "../generated/softfloat.ts";
 import type { ApicBus, CpuPins, InterruptAcknowledge, IoClient } from "../io/types.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
-import { CLOCK, PAGE_SIZE } from "../memory/layout.ts";
-import { Decoder, MAX_LENGTH } from "./decode/decoder.ts";
-import { type DEVICE_IMPORTS, RESULT } from "./interp/imports.ts";
+import { CLOCK } from "../memory/layout.ts";
+import { CodeFetch } from "./code-fetch.ts";
+import { Decoder } from "./decode/decoder.ts";
+import type { DEVICE_IMPORTS } from "./interp/imports.ts";
 import { softfloatTypes } from "./interp/softfloat-imports.ts";
 import { instructionForms } from "./isa/index.ts";
 import { FPU_STATUS } from "./isa/x87-status.ts";
 import { CodeCache } from "./jit/code-cache.ts";
 import { coldModule } from "./jit/cold-paths.ts";
 import { RegionCompiler } from "./jit/region-compiler.ts";
-import { AccessLog, LOGGED } from "./mmu/access-log.ts";
+import { AccessLog } from "./mmu/access-log.ts";
 import { Breakpoints } from "./mmu/breakpoints.ts";
 import { Mmu } from "./mmu/mmu.ts";
-import { PageEndCode } from "./mmu/page-end-code.ts";
-import { CPU, CS, EVENT, FLAG, FLOAT_ERROR, ONCE, RSP, STOP, VECTOR } from "./state.ts";
+import { SlowPaths } from "./slow-paths.ts";
+import { CPU, CS, EVENT, FLAG, FLOAT_ERROR, ONCE, STOP, VECTOR } from "./state.ts";
 import { SystemContext } from "./system/context.ts";
-import { deliver, type Interruption, isInsideRepeat, type Source } from "./system/delivery.ts";
+import { deliver, type Interruption, type Source } from "./system/delivery.ts";
 import { SoftwareExitCpu } from "./system/exit-cpu.ts";
-import { OPERATION_TABLE } from "./system/operations.ts";
-import { deviceImports, portRead, portWrite } from "./system/port-access.ts";
+import { deviceImports } from "./system/port-access.ts";
 import { resetVcpu } from "./system/reset.ts";
 import { ABANDON, VcpuState } from "./vcpu-state.ts";
 
@@ -40,9 +40,6 @@ export type VcpuExit =
   /** A machine without a debugger hook never sees this: an exception that `onException` claimed. */
   | { readonly reason: "exception"; readonly vector: number; readonly errorCode: number };
 
-const TWO_32 = 0x1_0000_0000;
-/** Canonical, with room for any instruction. */
-const CANONICAL_FAR = 2 ** 47 - PAGE_SIZE;
 const BUDGET: VcpuExit = { reason: "budget" };
 const HALT: VcpuExit = { reason: "halt" };
 const SHUTDOWN: VcpuExit = { reason: "shutdown" };
@@ -128,10 +125,9 @@ export class SoftwareVcpu implements CpuPins {
   /** Compiled code, unless it is turned off. */
   readonly code: CodeCache | undefined;
   private cold: WebAssembly.Exports | undefined;
-  private readonly pageEndCode: PageEndCode;
   private readonly log = new AccessLog((replaying) => this.state.setU32(CPU.replaying, replaying ? 1 : 0));
   private readonly memory: GuestMemory;
-  private readonly fetchBuffer: Uint8Array;
+  private readonly slowPaths: SlowPaths;
   /** An interruption whose delivery waits for a ring-3 access. */
   private delivering: Interruption | undefined;
   /** Budget that was put aside, for a single step or a check; part of the slice as much as the budget is. */
@@ -140,7 +136,6 @@ export class SoftwareVcpu implements CpuPins {
   constructor(memory: GuestMemory, io: IoClient, board: VcpuBoard, index = 0, options: VcpuOptions = {}) {
     const { interpreter, softfloat } = loadModules();
     this.memory = memory;
-    this.pageEndCode = new PageEndCode(memory.bytes);
     this.io = io;
     this.board = board;
     this.state = new VcpuState(memory.memory, index);
@@ -159,25 +154,26 @@ export class SoftwareVcpu implements CpuPins {
     context.ioPath = options.ioPath ?? "direct";
     state.setU32(CPU.ioExits, context.ioPath === "direct" ? 0 : 1);
     this.breakpoints.onMatch = () => this.requestCheck();
-    this.mmu.usesStackSegment = (linear) => this.usesStack(linear);
-    const fetchAt = this.state.base + CPU.fetchScratch;
-    this.fetchBuffer = memory.bytes.subarray(fetchAt, fetchAt + MAX_LENGTH);
-    const logged = this.loggedImports();
+    const fetch = new CodeFetch(state, this.mmu, memory, instructionDecoder);
+    this.mmu.usesStackSegment = (linear) => fetch.usesStack(linear);
+    this.slowPaths = new SlowPaths(context, fetch, this.log, (fault) => {
+      this.delivering = fault;
+    });
+    const logged = this.slowPaths.logged();
     const devices = {
       ...deviceImports(this.mmu, this.context),
       loggedRead: logged.slowRead,
       loggedWrite: logged.slowWrite,
       logAccess: logged.logAccess,
     } satisfies Record<keyof typeof DEVICE_IMPORTS, CallableFunction>;
-    const env = { memory: memory.memory, ...this.imports(), ...devices } as WebAssembly.ModuleImports;
+    const env = { memory: memory.memory, ...this.slowPaths.imports(), ...devices } as WebAssembly.ModuleImports;
     const soft = new WebAssembly.Instance(softfloat, { env: { memory: memory.memory } });
     const instance = new WebAssembly.Instance(interpreter, { env, softfloat: soft.exports });
     this.run64 = instance.exports.run64 as Run;
     this.runLegacy = instance.exports.runLegacy as Run;
     this.interpreter = instance.exports;
     this.code = this.codeCache(options.compile ?? "auto", soft.exports);
-    this.state.setU32(CPU.hotThreshold, NEVER_HOT);
-    this.code?.reset();
+    if (this.code === undefined) this.state.setU32(CPU.hotThreshold, NEVER_HOT);
     this.context.gate = instance.exports.deliver as SystemContext["gate"];
     this.reset();
   }
@@ -330,9 +326,12 @@ export class SoftwareVcpu implements CpuPins {
   private settle(stop: number): number {
     const { state } = this;
     const once = state.u32(CPU.once);
+    // An access that waits leaves it at that.
+    if (stop !== STOP.wait) state.setU32(CPU.insideRepeat, 0);
     if (once !== 0) {
       state.setU32(CPU.once, 0);
       if (stop !== STOP.fault && this.budget === state.u32(CPU.onceBudget)) {
+        if (once & ONCE.repeat) state.setU32(CPU.insideRepeat, 1);
         if (once & ONCE.shadow) state.setU32(CPU.interruptShadow, 1);
         if (once & ONCE.resume) state.setU32(CPU.eflags, state.u32(CPU.eflags) | FLAG.rf);
       }
@@ -401,6 +400,7 @@ export class SoftwareVcpu implements CpuPins {
       if (deliver(this.context, vector, errorCode, source)) {
         // A delivery takes time like an instruction: handlers that fault on and on must not hold the host.
         this.context.retireUnits(1);
+        this.state.setU32(CPU.insideRepeat, 0);
         return undefined;
       }
     } catch (thrown) {
@@ -486,7 +486,7 @@ export class SoftwareVcpu implements CpuPins {
       }
       return this.handle(stop);
     }
-    if (flags & FLAG.rf && isInsideRepeat(this.context)) state.setU32(CPU.eflags, state.u32(CPU.eflags) | FLAG.rf);
+    if (flags & FLAG.rf && state.u32(CPU.insideRepeat) !== 0) state.setU32(CPU.eflags, state.u32(CPU.eflags) | FLAG.rf);
     // MOV SS holds the trap back until after the next instruction (SDM vol 3, 6.8.3).
     // INT n, INT3, INTO and INT1 have cleared TF: their handler is not trapped into (SDM vol 3, 17.3.1.4).
     if (flags & FLAG.tf && state.u32(CPU.interruptShadow) !== 2 && !this.context.interrupted) {
@@ -524,63 +524,7 @@ export class SoftwareVcpu implements CpuPins {
     return this.deliver(VECTOR.db, -1, "trap");
   }
 
-  // --- slow paths of generated code -------------------------------------------------------------------------------
-
-  private imports(): Record<string, CallableFunction> {
-    const { mmu, state, context, log } = this;
-    const scratchAt = state.base + CPU.scratch;
-    const scratch = this.memory.bytes.subarray(scratchAt, scratchAt + 64);
-    const linear = (low: number, high: number) => (state.is64 ? high : 0) * TWO_32 + (low >>> 0);
-    return {
-      slowRead: (_: number, low: number, high: number, bytes: number) => {
-        const at = linear(low, high);
-        return log.replaying && log.answers(LOGGED.read | bytes, at, scratch.subarray(0, bytes))
-          ? scratchAt
-          : mmu.slowRead(at, bytes);
-      },
-      slowWrite: (_: number, low: number, high: number, bytes: number) => {
-        const at = linear(low, high);
-        return log.replaying && log.answers(LOGGED.write | bytes, at, scratch.subarray(0, bytes))
-          ? 1
-          : mmu.slowWrite(at, bytes);
-      },
-      slowModify: (_: number, low: number, high: number, bytes: number) => {
-        const at = linear(low, high);
-        return log.replaying && log.answers(LOGGED.modify | bytes, at, scratch.subarray(0, bytes))
-          ? mmu.beginModify(at, bytes)
-          : mmu.slowModify(at, bytes);
-      },
-      slowProve: (_: number, low: number, high: number, bytes: number) => mmu.slowProve(linear(low, high), bytes),
-      commitModify: () => mmu.commitModify(),
-      slowFetch: () => this.slowFetch(),
-      checkLength: () => this.checkLength(),
-      system: (_: number, operation: number, px: number) => {
-        try {
-          return OPERATION_TABLE[operation]!(context, px);
-        } catch (thrown) {
-          if (thrown !== ABANDON) throw thrown;
-          return context.taskSwitched ? this.faultOfNewTask() : RESULT.abandoned;
-        }
-      },
-      portIn: (_: number, port: number, bytes: number) => {
-        try {
-          return portRead(context, port & 0xffff, bytes);
-        } catch (thrown) {
-          if (thrown !== ABANDON) throw thrown;
-          return 0;
-        }
-      },
-      portOut: (_: number, port: number, bytes: number, value: number) => {
-        try {
-          portWrite(context, port & 0xffff, value, bytes);
-          return 1;
-        } catch (thrown) {
-          if (thrown !== ABANDON) throw thrown;
-          return 0;
-        }
-      },
-    };
-  }
+  // --- compiled code -------------------------------------------------------------------------------------------
 
   /** What compiled modules import; made when the first one is. */
   private compiledImports(softfloat: WebAssembly.Exports): WebAssembly.Imports {
@@ -588,163 +532,13 @@ export class SoftwareVcpu implements CpuPins {
     const interpreter = this.interpreter as WebAssembly.ModuleImports;
     if (this.cold === undefined) {
       const { portIn, portOut, compiledRead: slowRead, compiledWrite: slowWrite } = this.interpreter;
-      const { slowModify } = this.loggedImports();
+      const { slowModify } = this.slowPaths.logged();
       const ways = { slowRead, slowWrite, slowModify, portIn, portOut };
-      const env = { memory, ...this.imports(), ...ways } as WebAssembly.ModuleImports;
+      const env = { memory, ...this.slowPaths.imports(), ...ways } as WebAssembly.ModuleImports;
       coldPaths ??= new WebAssembly.Module(coldModule());
       this.cold = new WebAssembly.Instance(coldPaths, { env, interpreter }).exports;
     }
     const cold = this.cold as WebAssembly.ModuleImports;
     return { env: { memory }, interpreter, softfloat: softfloat as WebAssembly.ModuleImports, cold };
-  }
-
-  /** What compiled code calls instead: an instruction that is given to the interpreter does nothing twice. */
-  private loggedImports() {
-    const { mmu, state, log } = this;
-    const scratchAt = state.base + CPU.scratch;
-    const { bytes: host } = this.memory;
-    const scratch = host.subarray(scratchAt, scratchAt + 64);
-    const linear = (low: number, high: number) => (state.is64 ? high : 0) * TWO_32 + (low >>> 0);
-    // The budget goes down with each instruction; the access may cut it.
-    const placeAt = (budget: number) => (budget & 0xf_ffff) * TWO_32 + state.u32(CPU.startPc);
-    const place = () => placeAt(this.budget);
-    return {
-      logAccess: (kind: number, low: number, high: number, budget: number) =>
-        log.record(placeAt(budget), kind, linear(low, high), scratch, kind & 0xff),
-      slowRead: (_: number, low: number, high: number, bytes: number) => {
-        const at = linear(low, high);
-        const where = place();
-        const result = mmu.slowRead(at, bytes);
-        if (result === scratchAt) log.record(where, LOGGED.read | bytes, at, scratch, bytes);
-        return result;
-      },
-      slowWrite: (_: number, low: number, high: number, bytes: number) => {
-        const at = linear(low, high);
-        const where = place();
-        const result = mmu.slowWrite(at, bytes);
-        if (result !== 0) log.record(where, LOGGED.write | bytes, at, scratch, bytes);
-        return result;
-      },
-      slowModify: (_: number, low: number, high: number, bytes: number) => {
-        const at = linear(low, high);
-        const where = place();
-        const result = mmu.slowModify(at, bytes);
-        if (result === scratchAt) log.record(where, LOGGED.modify | bytes, at, scratch, bytes);
-        return result;
-      },
-    };
-  }
-
-  /** The instruction that switched tasks has retired; its successor is the exception. SDM vol 3, 7.3. */
-  private faultOfNewTask(): number {
-    const { state, context } = this;
-    context.taskSwitched = false;
-    const errorCode = state.u32(CPU.errorCode) | 0;
-    this.delivering = { vector: state.u32(CPU.vector), errorCode, source: "fault" };
-    state.setU32(CPU.stop, STOP.none);
-    context.updateMode();
-    return RESULT.leave;
-  }
-
-  /**
-   * Host address of the instruction at RIP, and the fetch window around it: the page when it is in the TLB, else this
-   * one instruction, copied (it crosses a page or a limit, or its page has no ordinary entry).
-   */
-  private slowFetch(): number {
-    const { state, mmu } = this;
-    const rip = state.number(CPU.rip);
-    const host = state.base + CPU.fetchScratch;
-    const linear = state.is64 ? rip : (rip + state.segmentBase(CS)) % TWO_32;
-    const mode = state.initialPrefixes | (state.is64 ? 1 : 0);
-    // Within limits that reach far beyond, nothing but the translations of the bytes can be wrong.
-    const plain = state.is64 ? Math.abs(linear) < CANONICAL_FAR : state.segmentLimit(CS) - rip >= PAGE_SIZE;
-    if (plain && this.pageEndCode.copy(mmu.current, linear, mode, host)) {
-      this.setWindow(host, host, 1);
-      return host;
-    }
-    const page = mmu.codePage(rip);
-    if (page === -1) return 0;
-    if (page !== 0) {
-      const offset = rip + (state.is64 ? 0 : state.segmentBase(CS));
-      this.setWindow(page, page - (offset & (PAGE_SIZE - 1)), PAGE_SIZE - MAX_LENGTH + 1);
-      return page;
-    }
-    const available = mmu.fetch(this.fetchBuffer, rip);
-    if (available === 0) return 0;
-    const length = instructionDecoder().length(this.fetchBuffer, available, state.is64, state.initialPrefixes);
-    // Even of an instruction that is too long, the first 15 bytes are fetched.
-    if (length > available && available < MAX_LENGTH) {
-      mmu.fetchBeyond(rip, Math.min(length, MAX_LENGTH));
-      return 0;
-    }
-    if (length > MAX_LENGTH) {
-      state.recordFault(VECTOR.gp, 0);
-      return 0;
-    }
-    mmu.touchSecondPage(length);
-    if (plain) this.pageEndCode.remember(linear, mode, host, length);
-    this.setWindow(host, host, 1);
-    return host;
-  }
-
-  private setWindow(host: number, start: number, length: number): void {
-    const { state } = this;
-    state.setU32(CPU.windowStart, start);
-    state.setU32(CPU.windowLength, length);
-    state.setNumber(CPU.ripBias, state.number(CPU.rip) - host);
-  }
-
-  /** Many prefixes: 0 when the instruction is too long. */
-  private checkLength(): number {
-    const { state, memory } = this;
-    const start = state.u32(CPU.startPc);
-    const bytes = memory.bytes.subarray(start, start + MAX_LENGTH);
-    if (instructionDecoder().length(bytes, MAX_LENGTH, state.is64, state.initialPrefixes) <= MAX_LENGTH) return 1;
-    state.recordFault(VECTOR.gp, 0);
-    return 0;
-  }
-
-  /**
-   * Whether a non-canonical access is one through SS: PUSH, POP, CALL, RET and their like, or an RSP or RBP base without
-   * an override (64-bit mode only).
-   */
-  private usesStack(linear: number): boolean {
-    const { state, memory } = this;
-    const start = state.u32(CPU.startPc);
-    const code = memory.bytes.subarray(start, start + MAX_LENGTH);
-    let at = 0;
-    let rexB = 0;
-    let override = false;
-    for (; at < MAX_LENGTH; at++) {
-      const byte = code[at]!;
-      if ((byte & 0xf0) === 0x40) rexB = byte & 1;
-      else if (byte === 0x64 || byte === 0x65) override = true;
-      else if (![0x26, 0x2e, 0x36, 0x3e, 0x66, 0x67, 0xf0, 0xf2, 0xf3].includes(byte)) break;
-    }
-    const opcode = code[at]!;
-    if (opcode === 0x0f) {
-      const second = code[at + 1]!;
-      // PUSH and POP of FS and GS.
-      if ((second & 0xf6) === 0xa0) return true;
-      // 0F and one more byte, or 0F 38 and 0F 3A and one more.
-      at += second === 0x38 || second === 0x3a ? 2 : 1;
-    } else {
-      const stackOnly =
-        (opcode & 0xf0) === 0x50 ||
-        [0x68, 0x6a, 0x9c, 0x9d, 0xc2, 0xc3, 0xc8, 0xc9, 0xca, 0xcb, 0xcf, 0xe8].includes(opcode);
-      if (stackOnly) return true;
-      // String instructions, MOV to and from an offset, XLAT: no ModRM.
-      if ((opcode & 0xf0) === 0xa0 || (opcode & 0xfc) === 0x6c || opcode === 0xd7) return false;
-    }
-    const modrm = code[at + 1]!;
-    const nearStack = Math.abs(linear - state.number(CPU.gpr + RSP * 8)) <= 16;
-    if ((opcode === 0xff || opcode === 0x8f) && nearStack) return true;
-    if (override || modrm >= 0xc0 || rexB) return false;
-    const rm = modrm & 7;
-    if (rm === 4) {
-      const base = code[at + 2]! & 7;
-      return base === 4 || (base === 5 && modrm >= 0x40);
-    }
-    return rm === 5 && modrm >= 0x40;
   }
 }

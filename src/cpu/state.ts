@@ -174,6 +174,8 @@ export const CPU = {
   pdpte: 1744,
   /** i32: IGNNE#: the `summary` bit of the x87 status while the error that it stands for is to be ignored. */
   fpuIgnored: 1776,
+  /** i32: not 0: RIP is at a repeated string instruction that has done some of its units. */
+  insideRepeat: 1780,
   /** End of what a snapshot stores. */
   size: 2048,
 
@@ -223,8 +225,8 @@ export const CPU = {
   end: 4240,
 } as const;
 
-/** `CPU.once`: STI's interrupt shadow; RF after IRET. */
-export const ONCE = { shadow: 1, resume: 2 } as const;
+/** `CPU.once`: STI's interrupt shadow; RF after IRET; a repeated string instruction that gave way between two units. */
+export const ONCE = { shadow: 1, resume: 2, repeat: 4 } as const;
 
 /** `CPU.walkMode`: how generated code translates. 0: not at all, TypeScript does it. */
 export const WALK = {

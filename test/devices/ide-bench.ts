@@ -20,6 +20,9 @@ export const FAILED = 0x51;
 const CONFIG = { slot: 1, command: 0x04 } as const;
 const IO_AND_MASTER = 0x05;
 
+/** Of the disk that a bench has unless told otherwise. */
+export const SECTORS = 4096;
+
 /** A disk whose every word says which sector it is in and where. */
 export function numberedDisk(sectors: number): Uint8Array {
   const words = new Uint16Array(sectors * 256);
@@ -37,7 +40,10 @@ export interface Taskfile {
   device?: number;
 }
 
-export function ideBench(disks: readonly BlockStorage[] = [memoryStorage(numberedDisk(4096))], test: TestOptions = {}) {
+export function ideBench(
+  disks: readonly BlockStorage[] = [memoryStorage(numberedDisk(SECTORS))],
+  test: TestOptions = {},
+) {
   const channels = [
     { command: { base: 0x1f0, length: 8 }, control: { base: 0x3f6, length: 1 }, gsi: 14 },
     { command: { base: 0x170, length: 8 }, control: { base: 0x376, length: 1 }, gsi: 15 },
@@ -60,6 +66,13 @@ export function ideBench(disks: readonly BlockStorage[] = [memoryStorage(numbere
   });
   ide.start();
   return ide;
+}
+
+/** The primary master alone, with memory for its transfers. */
+export function oneDisk() {
+  const bytes = numberedDisk(SECTORS);
+  const ide = ideBench([memoryStorage(bytes)], { memoryBytes: 0x4_0000 });
+  return { ide, bytes, disk: ide.channel(PRIMARY) };
 }
 
 type Ports = Pick<ReturnType<typeof deviceUnderTest>, "read" | "write" | "memory">;

@@ -1,9 +1,9 @@
 /** The software CPU, bare, as a subject: long mode or compatibility mode, no devices, user pages and a little kernel. */
 import { SoftwareVcpu, type VcpuOptions } from "../../src/cpu/engine.ts";
 import { ATTR, CPU, CS, DS, ES, FS, GS, LDTR, SS, TR } from "../../src/cpu/state.ts";
-import type { IoClient } from "../../src/io/types.ts";
 import { GuestMemory } from "../../src/memory/guest-memory.ts";
 import { CLOCK, CLOCK_RATE_SHIFT, PAGE_FLAG } from "../../src/memory/layout.ts";
+import { NO_DEVICES } from "../cpu/bare-vcpu.ts";
 import {
   type Bytes,
   CODE_BASE,
@@ -57,20 +57,6 @@ const HANDLER_STRIDE = 16;
 /** Vectors that push an error code: SDM vol 3, table 6-1. */
 const WITH_ERROR_CODE = [8, 10, 11, 12, 13, 14, 17];
 const RUN_LIMIT = 2_000_000;
-
-const NO_DEVICES: IoClient = {
-  portRead: () => -1,
-  portWrite: () => 0,
-  portReadString: () => 0,
-  portWriteString: () => 0,
-  mmioRead: (_address, width, buffer) => {
-    buffer.fill(0xff, 0, width);
-    return 0;
-  },
-  mmioWrite: () => 0,
-  waiting: undefined,
-  clearJournal: () => undefined,
-};
 
 export class SoftwareSubject implements Subject {
   readonly name = "software CPU";

@@ -54,6 +54,7 @@ export interface Outcome {
 interface VcpuInternals {
   readonly log: { replay(): void; forget(): void };
   compiledImports(softfloat: WebAssembly.Exports): WebAssembly.Imports;
+  settle(stop: number): number;
 }
 
 export class Twin {
@@ -62,15 +63,20 @@ export class Twin {
   /** Device accesses from this one on ask the vCPU to leave its run loop, or wait for ring 3; -1: none. */
   interruptAt = -1;
   waitAt = -1;
-  private readonly memory = new GuestMemory({ ramBytes: RAM, extraBytes: 0 });
+  private readonly memory: GuestMemory;
   private readonly imports: WebAssembly.Imports;
   private readonly internals: VcpuInternals;
   private readonly accesses: string[] = [];
   /** Random memory contents lie somewhere in it. */
   private readonly noise: Uint8Array;
 
-  constructor(mode: TwinMode) {
+  /** Guest-physical address of what lies at linear 0; not in real mode. */
+  private readonly base: number;
+
+  constructor(mode: TwinMode, base = 0) {
     this.mode = mode;
+    this.base = base;
+    this.memory = new GuestMemory({ ramBytes: base + RAM, extraBytes: 0 });
     const random = new Random(1);
     this.noise = Uint8Array.from({ length: 2 * CODE }, () => random.u32());
     const board = { tsc: () => 0n, apic: undefined, interrupts: { acknowledge: () => -1 } };
@@ -83,9 +89,9 @@ export class Twin {
     this.imports = this.internals.compiledImports(soft.exports);
   }
 
-  /** Bytes of RAM from guest-physical 0 on. */
+  /** Bytes of RAM from linear 0 on. */
   get ram(): Uint8Array {
-    const { ram } = this.memory.layout;
+    const ram = this.memory.layout.ram + this.base;
     return this.memory.bytes.subarray(ram, ram + RAM);
   }
 
@@ -133,7 +139,7 @@ export class Twin {
     const paged = mode !== "real";
     // PE, MP, ET, NE; WP at random.
     state.setU64(CPU.cr0, paged ? (random.chance(0.5) ? 0x8001_0033n : 0x8000_0033n) : 0x32n);
-    state.setU64(CPU.cr3, BigInt(TABLES));
+    state.setU64(CPU.cr3, BigInt(this.base + TABLES));
     state.setU64(CPU.cr4, mode === "long" ? 0x620n : 0x600n);
     state.setU64(CPU.efer, mode === "long" ? 0xd01n : 0n);
     this.buildPageTables(random, user);
@@ -173,9 +179,10 @@ export class Twin {
   /** Identity, with pages that are missing, read-only or the supervisor's, and a device. Accessed and dirty are set. */
   private buildPageTables(random: Random, user: boolean): void {
     const { data, layout } = this.memory;
+    const { base } = this;
     const long = this.mode === "long";
     const entry = (table: number, index: number, value: number): void => {
-      const at = layout.ram + table + index * (long ? 8 : 4);
+      const at = layout.ram + base + table + index * (long ? 8 : 4);
       data.setUint32(at, value, true);
       if (long) data.setUint32(at + 4, 0, true);
     };
@@ -183,7 +190,7 @@ export class Twin {
     const levels = long ? [TABLES, TABLES + 0x1000, TABLES + 0x2000] : [TABLES];
     const last = TABLES + (long ? 0x3000 : 0x1000);
     levels.forEach((table, level) => {
-      entry(table, 0, (levels[level + 1] ?? last) | all);
+      entry(table, 0, (base + (levels[level + 1] ?? last)) | all);
     });
     for (let page = 0; page < RAM >> 12; page++) {
       let flags = all;
@@ -192,7 +199,7 @@ export class Twin {
         flags = random.pick([0, PRESENT | USER | ACCESSED | DIRTY, user ? all & ~USER : all]);
       }
       const device = linear >= DEVICE_LINEAR && linear < DEVICE_LINEAR + DEVICE_PAGES * 0x1000;
-      entry(last, page, (device ? DEVICE_PHYSICAL + (linear - DEVICE_LINEAR) : linear) | flags);
+      entry(last, page, (device ? DEVICE_PHYSICAL + (linear - DEVICE_LINEAR) : base + linear) | flags);
     }
     this.memory.pageFlags.fill(PAGE_FLAG.dirty);
   }
@@ -226,7 +233,7 @@ export class Twin {
 
   /** Host address of the code at an offset. */
   private host(offset: number): number {
-    return this.memory.layout.ram + CODE + offset;
+    return this.memory.layout.ram + this.base + CODE + offset;
   }
 
   /** The region at the instruction pointer, which lies at an offset in the code; nothing before that. */
@@ -261,6 +268,15 @@ export class Twin {
     this.accesses.length = 0;
   }
 
+  /** Takes the state of another, whose memory is elsewhere and has been filled alike. */
+  follow({ vcpu: { state }, base, interruptAt, waitAt }: Twin): void {
+    const cpu = state.bytes.slice(state.base, state.base + CPU.size);
+    new DataView(cpu.buffer).setUint32(CPU.cr3, state.u32(CPU.cr3) - base + this.base, true);
+    this.restore({ cpu, ram: this.ram.slice() }, true);
+    this.interruptAt = interruptAt;
+    this.waitAt = waitAt;
+  }
+
   setBudget(budget: number): void {
     const { data } = this.vcpu.state;
     data.setInt32(CLOCK.rate, 1 << CLOCK_RATE_SHIFT, true);
@@ -274,7 +290,7 @@ export class Twin {
     const result = block(state.base);
     if (result === REGION.declined) return undefined;
     if (result === REGION.abandoned && state.u32(CPU.stop) === STOP.redo) return this.redo();
-    return this.outcome(result === REGION.abandoned ? state.u32(CPU.stop) : STOP.none);
+    return this.outcome(this.internals.settle(result === REGION.abandoned ? state.u32(CPU.stop) : STOP.none));
   }
 
   /** As the run loop does: the interpreter takes the instruction. */
@@ -309,6 +325,10 @@ export class Twin {
     const { state } = this.vcpu;
     const { cpu, ram } = this.save();
     for (const [from, to] of INTERNAL) cpu.fill(0, from, to);
+    // As if memory lay at 0.
+    const data = new DataView(cpu.buffer);
+    data.setUint32(CPU.cr3, state.u32(CPU.cr3) - this.base, true);
+    data.setUint32(CPU.tlbBase, state.u32(CPU.tlbBase) - this.memory.layout.tlb, true);
     return {
       stop,
       vector: stop === STOP.fault ? state.u32(CPU.vector) : 0,

@@ -1,4 +1,5 @@
-import type { Expr, FunctionRef, FunctionType, ModuleBuilder } from "../../emit/index.ts";
+import type { Expr, FunctionBuilder, FunctionRef, FunctionType, ModuleBuilder } from "../../emit/index.ts";
+import { SIMD } from "../../emit/simd.ts";
 import { PAGE_SIZE } from "../../memory/layout.ts";
 import { TLB_ENTRY } from "../mmu/tlb-layout.ts";
 import { CPU, FLAG } from "../state.ts";
@@ -32,12 +33,19 @@ export function bulkFunction(module: ModuleBuilder): FunctionRef {
   const toHost = f.let(hostAddress(f, toEntry, to));
   f.set(most, least(f.get(most), f.shrU(roomOf(to), f.u64(shift))));
   f.if(f.and(kind, 4), () => {
-    // Only a value whose bytes are all equal is a fill.
+    const length = f.let(f.wrap(f.shl(f.get(most), f.u64(shift))));
     const low = f.let(f.and(value, 0xff));
-    const mask = f.shrU(f.i64(-1), f.sub(64, f.shl(f.u64(bytes), 3)));
-    const pattern = f.and(f.mul(low, 0x101_0101_0101_0101n), mask);
-    f.if(f.ne(pattern, f.and(value, mask)), giveUp);
-    f.memoryFill(toHost, f.wrap(low), f.wrap(f.shl(f.get(most), f.u64(shift))));
+    const bits = f.let(f.shl(f.u64(bytes), 3));
+    const unit = f.let(f.and(value, f.shrU(f.i64(-1), f.sub(64, bits))));
+    // The unit, again and again in 8 bytes: shifts count modulo 64, so that there is none where it is whole.
+    let pattern = unit;
+    for (const units of [1, 2, 4]) pattern = f.let(f.or(pattern, f.shl(pattern, f.mul(bits, units))));
+    f.if(f.eq(pattern, f.mul(low, 0x101_0101_0101_0101n)), () => {
+      f.memoryFill(toHost, f.wrap(low), length);
+      f.return(f.get(most));
+    });
+    f.if(f.ltU(length, 16), giveUp);
+    storePattern(f, toHost, pattern, length);
     f.return(f.get(most));
   });
   const fromEntry = tlbEntry(f, cpu, from);
@@ -50,4 +58,18 @@ export function bulkFunction(module: ModuleBuilder): FunctionRef {
   f.memoryCopy(toHost, fromHost, length);
   f.return(f.get(most));
   return f;
+}
+
+/** Fills `length` bytes, 16 or more and a multiple of the pattern's period, which divides 8. */
+function storePattern(f: FunctionBuilder, to: Expr, pattern: Expr, length: Expr): void {
+  const vector = f.let(f.simd("v128", SIMD.i64x2Splat, [pattern]));
+  const last = f.let(f.sub(f.add(to, length), 16));
+  const at = f.variable("i32", to);
+  f.loop((again) => {
+    f.storeV128(f.get(at), vector);
+    f.set(at, f.add(f.get(at), 16));
+    f.brIf(again, f.ltU(f.get(at), last));
+  });
+  // What is left is less than a vector: this one overlaps what is there, in step with it.
+  f.storeV128(last, vector);
 }

@@ -1,21 +1,15 @@
-import {
-  type Expr,
-  type FunctionBuilder,
-  type FunctionRef,
-  type FunctionType,
-  ModuleBuilder,
-  type Variable,
-} from "../../emit/index.ts";
-import { CLOCK, HOT_BASE, HOT_ENTRIES } from "../../memory/layout.ts";
+import { type Expr, type FunctionRef, type FunctionType, ModuleBuilder, type Variable } from "../../emit/index.ts";
+import { CLOCK } from "../../memory/layout.ts";
 import { type Form, formWidth, immediateBytes, type MandatoryPrefix } from "../isa/define.ts";
 import { SYSTEM_OPERATIONS } from "../isa/system-operations.ts";
 import { CPU, PX, STOP } from "../state.ts";
+import { arrivedFunction } from "./arrivals.ts";
 import { bulkFunction } from "./bulk.ts";
 import { shortWays, shortWaysOfCompiledCode } from "./device-access.ts";
 import { defineGates } from "./gates.ts";
 import { defineHelpers } from "./helpers.ts";
 import { inlineOpcodes } from "./hot-opcodes.ts";
-import { declareDeviceImports, declareImports, RESULT } from "./imports.ts";
+import { declareDeviceImports, declareImports, OPERATE, RESULT } from "./imports.ts";
 import { type Ends, functionEnds, InterpreterBuilder, type InterpreterModule } from "./interpreter-builder.ts";
 import { ATTRIBUTES, type Attribute, emitOpcode, emitSwitch } from "./leaf.ts";
 import { defineQuickOperations } from "./quick-operations.ts";
@@ -25,7 +19,6 @@ import { defineSegmentLoads } from "./segment-loads.ts";
 const INSTRUCTION: FunctionType = { params: ["i32", "i32", "i32"], results: ["i32"] };
 const PREFIXES: readonly MandatoryPrefix[] = ["none", "66", "f3", "f2"];
 
-export const OPERATE: FunctionType = { params: ["i32", "i32", "i32"], results: ["i32"] };
 /** Index of an opcode in the function table: by map, mandatory prefix and operand-size attribute. */
 const MAP_BASE = [0, 768, 768 + 3072, 768 + 2 * 3072] as const;
 const MODE_TABLE = 768 + 3 * 3072;
@@ -341,37 +334,6 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
   });
   x.unreachable();
   return x;
-}
-
-/**
- * i32: non-zero when the code at a host address, which control has just come to, was reached as often as the threshold
- * says, or is compiled. One entry for each place: its address, and how often it may still be reached.
- */
-export function arrivedFunction(module: ModuleBuilder): FunctionRef {
-  const f = module.function("arrived", { params: ["i32", "i32"], results: ["i32"] });
-  f.return(arrivedOften(f, f.param(1), f.param(0)));
-  return f;
-}
-
-function arrivedOften(f: FunctionBuilder, host: Expr, cpu: Expr): Expr {
-  const entry = f.let(f.shl(f.and(host, HOT_ENTRIES - 1), 3));
-  const hot = f.variable("i32", 0);
-  f.if(
-    f.eq(f.load("i32", 4, entry, HOT_BASE), host),
-    () => {
-      const left = f.let(f.sub(f.load("i32", 4, entry, HOT_BASE + 4), 1));
-      f.store(4, entry, left, HOT_BASE + 4);
-      f.set(hot, f.ltS(left, 0));
-    },
-    () => {
-      f.store(4, entry, host, HOT_BASE);
-      const threshold = f.load("i32", 4, cpu, CPU.hotThreshold);
-      f.store(4, entry, threshold, HOT_BASE + 4);
-      f.set(hot, f.eqz(threshold));
-    },
-    true,
-  );
-  return f.get(hot);
 }
 
 /** Legacy prefixes, SDM vol 2, 2.1.1. */

@@ -63,6 +63,9 @@ export const RESULT = {
   leave: 2,
 } as const;
 
+/** (cpu, operation, prefixes) → RESULT: a system operation, which the interpreter's module exports for compiled code. */
+export const OPERATE: FunctionType = { params: ["i32", "i32", "i32"], results: ["i32"] };
+
 export function declareDeviceImports(module: ModuleBuilder): DeviceImports {
   return Object.fromEntries(
     Object.entries(DEVICE_IMPORTS).map(([name, type]) => [name, module.importFunction("env", name, type)]),

@@ -3,7 +3,7 @@ import { CLOCK } from "../../memory/layout.ts";
 import { SYSTEM_OPERATIONS, type SystemOperation } from "../isa/system-operations.ts";
 import { type Address, type Bytes, type OperandWidth, type RepeatOptions, X86 } from "../isa/x86.ts";
 import { TLB_ENTRY } from "../mmu/tlb-layout.ts";
-import { CPU, CS, DS, PX, RCX, RDI, RSI, SEG, STOP, VECTOR } from "../state.ts";
+import { CPU, CS, DS, ONCE, PX, RCX, RDI, RSI, SEG, STOP, VECTOR } from "../state.ts";
 import { type Helpers, hostAddress, overrideBase64, tlbEntry, tlbHit } from "./helpers.ts";
 import { type CpuImports, RESULT } from "./imports.ts";
 
@@ -599,6 +599,8 @@ export class InterpreterBuilder extends X86 {
             const budget = this.load("i32", 4, clock, CLOCK.budget);
             this.if(this.leS(budget, 0), () => {
               restoreFlags();
+              this.setField("i32", CPU.once, ONCE.repeat);
+              this.setField("i32", CPU.onceBudget, budget);
               ends.retire(this.field("i32", CPU.startPc));
             });
             this.store(4, clock, this.sub(budget, 1), CLOCK.budget);

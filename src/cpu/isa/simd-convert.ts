@@ -114,21 +114,7 @@ function fromMmx(define: Define, p: Precision, packed: MandatoryPrefix): void {
       x.writeXmmReg(unary(x, SIMD.f64x2ConvertLowI32x4S, source));
       return;
     }
-    const mxcsr = readMxcsr(x);
-    const value = x.choose(
-      "v128",
-      isQuiet(x, mxcsr),
-      () => unary(x, SIMD.f32x4ConvertI32x4S, source),
-      () =>
-        withExceptions(x, mxcsr, true, (call) =>
-          fromLanes(
-            x,
-            SINGLE,
-            [0, 1].map((lane) => call("f32_from_i32", laneOf(x, SINGLE, source, lane))),
-          ),
-        ),
-      true,
-    );
+    const value = singlesFromIntegers(x, source, 2);
     x.writeXmmRegPart(8, narrow(x, value));
   });
 }
@@ -246,27 +232,27 @@ function betweenPrecisions(define: Define): void {
   });
 }
 
+/** The first `count` lanes of 32-bit integers as single precision. */
+function singlesFromIntegers(x: X86, source: Expr, count: 2 | 4): Expr {
+  const mxcsr = readMxcsr(x);
+  const lanes = [0, 1, 2, 3].slice(0, count);
+  const each = (call: (name: string, ...operands: Expr[]) => Expr) =>
+    lanes.map((lane) => call("f32_from_i32", laneOf(x, SINGLE, source, lane)));
+  return x.choose(
+    "v128",
+    isQuiet(x, mxcsr),
+    () => unary(x, SIMD.f32x4ConvertI32x4S, source),
+    () => withExceptions(x, mxcsr, true, (call) => fromLanes(x, SINGLE, each(call))),
+    true,
+  );
+}
+
 /** CVTDQ2PS, CVTDQ2PD, CVT(T)PS2DQ, CVT(T)PD2DQ. */
 function packedIntegers(define: Define): void {
   define("cvtdq2ps", spec(0x5b, "none"), (x) => {
     requireSse(x);
     const source = x.readXmmRm();
-    const mxcsr = readMxcsr(x);
-    const result = x.choose(
-      "v128",
-      isQuiet(x, mxcsr),
-      () => unary(x, SIMD.f32x4ConvertI32x4S, source),
-      () =>
-        withExceptions(x, mxcsr, true, (call) =>
-          fromLanes(
-            x,
-            SINGLE,
-            [0, 1, 2, 3].map((lane) => call("f32_from_i32", laneOf(x, SINGLE, source, lane))),
-          ),
-        ),
-      true,
-    );
-    x.writeXmmReg(result);
+    x.writeXmmReg(singlesFromIntegers(x, source, 4));
   });
   define("cvtdq2pd", spec(0xe6, "f3"), (x) => {
     requireSse(x);

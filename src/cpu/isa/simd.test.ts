@@ -1,20 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import type { IoClient } from "../../io/types.ts";
-import { GuestMemory } from "../../memory/guest-memory.ts";
-import { CLOCK } from "../../memory/layout.ts";
-import { SoftwareVcpu } from "../engine.ts";
-import { CPU, VECTOR } from "../state.ts";
-
-const NO_DEVICES: IoClient = {
-  portRead: () => -1,
-  portWrite: () => 0,
-  portReadString: () => 0,
-  portWriteString: () => 0,
-  mmioRead: () => 0,
-  mmioWrite: () => 0,
-  waiting: undefined,
-  clearJournal: () => undefined,
-};
+import { BareVcpu } from "../../../test/cpu/bare-vcpu.ts";
+import { CPU, CS, RSI, VECTOR } from "../state.ts";
 
 const CODE = 0x1000;
 const OPERAND = 0x2000;
@@ -26,18 +12,15 @@ const OSXMMEXCPT = 0x400;
 
 /** Real mode, SI at an aligned operand. */
 class Bench {
-  readonly memory = new GuestMemory({ ramBytes: 0x10_0000, extraBytes: 0 });
-  readonly vcpu = new SoftwareVcpu(this.memory, NO_DEVICES, {
-    tsc: () => 0n,
-    apic: undefined,
-    interrupts: { acknowledge: () => -1 },
-  });
+  private readonly bare = new BareVcpu({ ramBytes: 0x10_0000 });
+  readonly memory = this.bare.memory;
+  readonly vcpu = this.bare.vcpu;
   readonly ram = this.memory.layout.ram;
   readonly state = this.vcpu.state;
 
   constructor() {
-    this.state.setSegment(1, 0, 0, 0xffff, 0x9b);
-    this.state.setU64(CPU.gpr + 6 * 8, BigInt(OPERAND));
+    this.state.setSegment(CS, 0, 0, 0xffff, 0x9b);
+    this.state.setGpr(RSI, BigInt(OPERAND));
     this.vcpu.onException = () => true;
   }
 
@@ -49,10 +32,8 @@ class Bench {
     state.setU32(CPU.cr4, cr4);
     state.setNumber(CPU.rip, CODE);
     state.setU32(CPU.activity, 0);
-    state.data.setInt32(CLOCK.sliceBudget, 1000, true);
-    state.data.setInt32(CLOCK.budget, 1000, true);
     vcpu.stateChanged();
-    const exit = vcpu.run();
+    const exit = this.bare.run(1000);
     if (exit.reason === "exception") return exit.vector;
     expect(exit.reason).toBe("halt");
     return "retired";

@@ -1,45 +1,18 @@
 import { describe, expect, it } from "vitest";
-import type { IoClient } from "../../io/types.ts";
-import { GuestMemory } from "../../memory/guest-memory.ts";
-import { CLOCK } from "../../memory/layout.ts";
-import { SoftwareVcpu, type VcpuOptions } from "../engine.ts";
-import { CPU, CS, DS, ES, SS } from "../state.ts";
+import { BareVcpu } from "../../../test/cpu/bare-vcpu.ts";
+import type { VcpuOptions } from "../engine.ts";
+import { CPU, CS } from "../state.ts";
 
-const NO_DEVICES: IoClient = {
-  portRead: () => 0,
-  portWrite: () => 0,
-  portReadString: () => 0,
-  portWriteString: () => 0,
-  mmioRead: () => 0,
-  mmioWrite: () => 0,
-  waiting: undefined,
-  clearJournal: () => {},
-};
-const FLAT = 0xffff_ffff;
-
-/** 32-bit protected mode without paging, flat; `code` at a guest-physical address, a stack below it. */
+/** `code` at a guest-physical address, where it starts. */
 function bench(
   compile: NonNullable<VcpuOptions["compile"]>,
   code: readonly number[],
   at = 0x3000,
   ramBytes = 0x1_0000,
 ) {
-  const memory = new GuestMemory({ ramBytes, extraBytes: 0 });
-  const board = { tsc: () => 0n, apic: undefined, interrupts: { acknowledge: () => -1 } };
-  const vcpu = new SoftwareVcpu(memory, NO_DEVICES, board, 0, { compile });
-  const { state } = vcpu;
-  memory.write(at, Uint8Array.from(code));
-  state.setU32(CPU.cr0, 1);
-  state.setSegment(CS, 8, 0, FLAT, 0xc09b);
-  for (const segment of [SS, DS, ES]) state.setSegment(segment, 16, 0, FLAT, 0xc093);
-  state.setNumber(CPU.rip, at);
-  state.setGpr32(4, at - 0x100);
-  vcpu.stateChanged();
-  const run = (instructions: number) => {
-    for (const field of [CLOCK.budget, CLOCK.sliceBudget]) state.data.setInt32(field, instructions, true);
-    return vcpu.run().reason;
-  };
-  return { vcpu, state, memory, run };
+  const bare = new BareVcpu({ ramBytes, compile });
+  bare.startFlat(code, at);
+  return { vcpu: bare.vcpu, state: bare.state, run: (instructions: number) => bare.run(instructions).reason };
 }
 
 const dword = (value: number) => [value & 0xff, (value >> 8) & 0xff, (value >> 16) & 0xff, value >>> 24];

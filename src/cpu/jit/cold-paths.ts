@@ -11,14 +11,15 @@ import { type CpuImports, declareImports } from "../interp/imports.ts";
 import { CPU, STOP } from "../state.ts";
 
 /**
- * Functions that compiled regions call off the hot path. Each ends with operands that say where the
- * region is: `pc` (i32, host address of the instruction), `budget` (i32, what the interpreter would have left there) and,
- * but for the last two, `need` (i32, what the region needs to go on to the next place at which it looks at its budget).
+ * Functions that compiled regions call off the hot path. `where` is three operands that say where the region is: `pc`
+ * (i32, host address of the instruction), `budget` (i32, what the interpreter would have left there) and `need` (i32, what
+ * the region needs to go on to the next place at which it looks at its budget).
  *
- * They give the budget that is left, and `ok`, 0 when the instruction was abandoned: `CPU.rip` and the budget in memory
- * are then those of a fault. Where less than `need` is left, an interrupt became pending, say: the region has to be left
- * after this instruction. Reads and writes then abandon it instead, with `STOP.redo`: the interpreter runs it again, and
- * the accesses that it has done are answered from a log (see `AccessLog`). So no region tests for it on its hot path.
+ * Those with a `where` give the budget that is left, and `ok`, 0 when the instruction was abandoned: `CPU.rip`
+ * and the budget in memory are then those of a fault. Where less than `need` is left, an interrupt became pending, say:
+ * the region has to be left after this instruction. Reads and writes then abandon it instead, with `STOP.redo`: the
+ * interpreter runs it again, and the accesses that it has done are answered from a log (see `AccessLog`). So no region
+ * tests for it on its hot path.
  */
 export interface ColdPaths {
   /** (cpu, linear i64, bytes, where) → host address or 0, budget */
@@ -41,13 +42,14 @@ export interface ColdPaths {
   readonly segment: FunctionRef;
 }
 
-const X: FunctionType["params"] = ["i64", "i32"];
+/** Linear address and bytes. */
+const ACCESS = ["i64", "i32"] as const;
 const WHERE = ["i32", "i32", "i32"] as const;
 const TYPES: Readonly<Record<keyof ColdPaths, FunctionType>> = {
-  read: { params: ["i32", ...X, ...WHERE], results: ["i32", "i32"] },
-  modify: { params: ["i32", ...X, ...WHERE], results: ["i32", "i32"] },
-  write: { params: ["i32", ...X, ...WHERE], results: ["i32", "i32"] },
-  prove: { params: ["i32", ...X, ...WHERE], results: ["i32", "i32"] },
+  read: { params: ["i32", ...ACCESS, ...WHERE], results: ["i32", "i32"] },
+  modify: { params: ["i32", ...ACCESS, ...WHERE], results: ["i32", "i32"] },
+  write: { params: ["i32", ...ACCESS, ...WHERE], results: ["i32", "i32"] },
+  prove: { params: ["i32", ...ACCESS, ...WHERE], results: ["i32", "i32"] },
   commit: { params: ["i32", ...WHERE], results: ["i32", "i32"] },
   portIn: { params: ["i32", "i32", "i32", ...WHERE], results: ["i32", "i32", "i32"] },
   portOut: { params: ["i32", "i32", "i32", "i32", ...WHERE], results: ["i32", "i32"] },

@@ -1,6 +1,6 @@
 import { constantOf, type Expr, type Label, type Operand } from "../../emit/index.ts";
 import type { Bytes, OperandWidth, RepeatOptions } from "../isa/x86.ts";
-import { CPU, DS, ES, PX, RAX, RCX, RDI, RSI, VECTOR } from "../state.ts";
+import { CPU, DS, ES, ONCE, PX, RAX, RCX, RDI, RSI, VECTOR } from "../state.ts";
 import { type CompiledModule, MemoryAccess, type Place } from "./memory-access.ts";
 
 /** A new module and what its code calls; `helpers` are the soft-float functions by name. */
@@ -246,7 +246,8 @@ export abstract class CompiledOperands extends MemoryAccess {
       this.block((end) =>
         this.loop((again) => {
           this.brIf(end, this.eqz(this.readIndex(RCX)));
-          if (bulk === undefined || !this.repeatBulk(bulk, end, again)) unit();
+          if (bulk !== undefined) this.repeatBulk(bulk, end, again);
+          unit();
           const count = this.let(this.sub(this.readIndex(RCX), 1));
           this.writeIndex(RCX, count);
           // REPE (F3) goes on while ZF is 1, REPNE while it is 0.
@@ -261,19 +262,24 @@ export abstract class CompiledOperands extends MemoryAccess {
 
   /** Each further unit is retired like an instruction of its own; without budget the instruction starts again. */
   private takeUnit(): void {
-    this.if(this.leS(this.get(this.budget), 0), () => this.exit(this.startRip(), true), undefined, false);
+    const giveWay = () => {
+      this.setField("i32", CPU.once, ONCE.repeat);
+      this.setField("i32", CPU.onceBudget, this.get(this.budget));
+      this.exit(this.startRip(), true);
+    };
+    this.if(this.leS(this.get(this.budget), 0), giveWay, undefined, false);
     this.set(this.budget, this.sub(this.get(this.budget), 1));
   }
 
   /**
-   * MOVS and STOS upwards, to the end of the page that ends first, by one call; behind it, `unit` is to follow for what is
-   * not that simple. Always false; what it did goes `again`.
+   * MOVS and STOS upwards, to the end of the page that ends first, by one call, which goes `again`; control comes behind
+   * it for what is not that simple.
    */
-  private repeatBulk(kind: "move" | "store", end: Label, again: Label): boolean {
+  private repeatBulk(kind: "move" | "store", end: Label, again: Label): void {
     const source = this.dataAddress(this.readIndex(RSI), DS, true);
     const sourceSegment = kind === "move" ? Number(constantOf(source.segment)) : ES;
     const flat = (segment: number) => ((this.context.flatSegments >> segment) & 1) !== 0;
-    if (this.decoded.px & PX.addressSmall || !flat(ES) || !flat(sourceSegment)) return false;
+    if (this.decoded.px & PX.addressSmall || !flat(ES) || !flat(sourceSegment)) return;
     const shift = Math.log2(this.bytes);
     const from = this.let(source.offset);
     const value = kind === "store" ? this.readAcc() : this.i64(0);
@@ -300,7 +306,6 @@ export abstract class CompiledOperands extends MemoryAccess {
       this.takeUnit();
       this.br(again);
     });
-    return false;
   }
 
   override budgetLeft(): Expr {

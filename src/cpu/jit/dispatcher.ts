@@ -1,6 +1,6 @@
 import { type Expr, type FunctionBuilder, type FunctionRef, ModuleBuilder } from "../../emit/index.ts";
 import { CLOCK, HOT_BASE, HOT_ENTRIES, JUMP_CACHE_BASE, JUMP_CACHE_ENTRIES } from "../../memory/layout.ts";
-import { arrivedFunction } from "../interp/generate.ts";
+import { arrivedFunction } from "../interp/arrivals.ts";
 import { hostAddress, tlbEntry, tlbHit } from "../interp/helpers.ts";
 import { TLB_ENTRY } from "../mmu/tlb-layout.ts";
 import { CPU, CS, MODE, SEG, STOP } from "../state.ts";

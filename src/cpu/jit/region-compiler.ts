@@ -1,7 +1,7 @@
 import { type FunctionType, ModuleBuilder } from "../../emit/index.ts";
 import { Decoder } from "../decode/decoder.ts";
 import { BULK } from "../interp/bulk.ts";
-import { OPERATE } from "../interp/generate.ts";
+import { OPERATE } from "../interp/imports.ts";
 import type { Form } from "../isa/define.ts";
 import { importColdPaths } from "./cold-paths.ts";
 import type { KnownDevices } from "./device-access.ts";

@@ -69,4 +69,4 @@ export class AccessLog {
 }
 
 /** Kinds of access, to be combined with the number of bytes. */
-export const LOGGED = { read: 0x100, write: 0x200, modify: 0x300, commit: 0x400 } as const;
+export const LOGGED = { read: 0x100, write: 0x200, modify: 0x300 } as const;

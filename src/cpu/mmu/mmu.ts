@@ -264,7 +264,8 @@ export class Mmu {
 
   /**
    * Guest-physical address (A20 applied), or -1 after recording #PF. Fills the TLB of the access's privilege when the
-   * page is memory. `hostEntry` is left for the caller.
+   * page is memory; a page that is written is marked dirty first, so that its entry allows the next write to go straight.
+   * `hostEntry` is left for the caller.
    */
   private translate(linear: number, access: number): number {
     const monitor = this.memory.handlers.virtual.hypervisorAt(linear);
@@ -278,7 +279,10 @@ export class Mmu {
     const physical = this.memory.physical(walk.physical);
     const entry = this.memory.pageEntry(physical);
     this.hostEntry = entry;
-    if (entry !== 0) this.enterTlb(linear, physical, entry, access);
+    if (entry !== 0) {
+      if (access & ACCESS.write && entry & PAGE_ENTRY.writable) this.pages.markDirty(physical);
+      this.enterTlb(linear, physical, entry, access);
+    }
     return physical;
   }
 
@@ -434,7 +438,7 @@ export class Mmu {
     if (!this.admit(linear, bytes, true)) return 0;
     const access = this.accessUser | ACCESS.write | extra;
     const first = Math.min(bytes, PAGE_SIZE - (linear & OFFSET));
-    const physical = this.translateForWrite(linear, access);
+    const physical = this.translate(linear, access);
     if (physical < 0) return 0;
     const firstEntry = this.hostEntry;
     if (this.changesCode(physical, first)) return 0;
@@ -443,7 +447,7 @@ export class Mmu {
       return this.pages.write(linear, physical, firstEntry, 0, bytes) ? 1 : 0;
     }
     const next = this.next(linear);
-    const second = this.translateForWrite(next, access);
+    const second = this.translate(next, access);
     if (second < 0) return 0;
     const secondEntry = this.hostEntry;
     if (this.changesCode(second, bytes - first)) return 0;
@@ -454,26 +458,6 @@ export class Mmu {
     }
     if (!this.pages.write(linear, physical, firstEntry, 0, first)) return 0;
     return this.pages.write(next, second, secondEntry, first, bytes - first) ? 1 : 0;
-  }
-
-  /** As `translate`; marks the page dirty first, so that the TLB entry allows the next write to go straight. */
-  private translateForWrite(linear: number, access: number): number {
-    const monitor = this.memory.handlers.virtual.hypervisorAt(linear);
-    if (monitor !== undefined) return this.enterMonitorPage(linear, monitor.host + linear - monitor.start, access);
-    const walk = this.walker.walk(this.paging, linear, access);
-    if (walk.physical < 0) {
-      this.cpu.setNumber(CPU.cr2, linear);
-      this.cpu.recordFault(VECTOR.pf, walk.errorCode);
-      return -1;
-    }
-    const physical = this.memory.physical(walk.physical);
-    const entry = this.memory.pageEntry(physical);
-    this.hostEntry = entry;
-    if (entry !== 0) {
-      if (entry & PAGE_ENTRY.writable) this.pages.markDirty(physical);
-      this.enterTlb(linear, physical, entry, access);
-    }
-    return physical;
   }
 
   /** The access that has just been translated leads to no memory: from now on generated code finds the way. */
@@ -493,9 +477,9 @@ export class Mmu {
   slowProve(linear: number, bytes: number): number {
     if (!this.isAddress(linear, bytes)) return 0;
     const access = this.accessUser | ACCESS.write;
-    if (this.translateForWrite(linear, access) < 0) return 0;
+    if (this.translate(linear, access) < 0) return 0;
     if ((linear & OFFSET) + bytes <= PAGE_SIZE) return 1;
-    return this.translateForWrite(this.next(linear), access) < 0 ? 0 : 1;
+    return this.translate(this.next(linear), access) < 0 ? 0 : 1;
   }
 
   /** Host address holding the old value of a read-modify-write: in place, or the scratch slot. */
@@ -503,14 +487,14 @@ export class Mmu {
     if (!this.admit(linear, bytes, true)) return 0;
     const access = this.accessUser | ACCESS.write;
     const first = Math.min(bytes, PAGE_SIZE - (linear & OFFSET));
-    const physical = this.translateForWrite(linear, access);
+    const physical = this.translate(linear, access);
     if (physical < 0) return 0;
     const firstEntry = this.hostEntry;
     if (this.changesCode(physical, first)) return 0;
     let second = 0;
     let secondEntry = 0;
     if (first < bytes) {
-      second = this.translateForWrite(this.next(linear), access);
+      second = this.translate(this.next(linear), access);
       if (second < 0) return 0;
       secondEntry = this.hostEntry;
       if (this.changesCode(second, bytes - first)) return 0;
@@ -739,7 +723,7 @@ export class Mmu {
       throw ABANDON;
     }
     const access = this.accessUser | (write ? ACCESS.write : 0);
-    const physical = write ? this.translateForWrite(linear, access) : this.translate(linear, access);
+    const physical = this.translate(linear, access);
     if (physical < 0) throw ABANDON;
     if (this.hostEntry === 0 || (write && (this.hostEntry & PAGE_ENTRY.writable) === 0)) return 0;
     const flags = this.pages.flags(physical);

@@ -1,17 +1,15 @@
 import { describe, expect, it } from "vitest";
+import { BareVcpu } from "../../../test/cpu/bare-vcpu.ts";
 import { Random } from "../../../test/differential/prng.ts";
-import { GuestMemory } from "../../memory/guest-memory.ts";
 import { PAGE_FLAG, TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_SIZE } from "../../memory/layout.ts";
-import { SoftwareVcpu } from "../engine.ts";
-import { CPU, CS, FLAG, STOP } from "../state.ts";
+import { CPU, STOP } from "../state.ts";
+import { CR0, CR4, EFER } from "../system/context.ts";
 import { TLB_ENTRY } from "./tlb-layout.ts";
 
 const PAGES = 64;
 /** Page tables lie in the first pages; the walks end anywhere. */
 const TABLES = 16;
 const PAGE = 4096;
-const [PG, PE, WP, PSE, PAE, PGE, SMEP] = [0x8000_0000, 1, 1 << 16, 1 << 4, 1 << 5, 1 << 7, 1 << 20];
-const [LME, LMA, NXE] = [0x100, 0x400, 0x800];
 
 type Walk = (cpu: number, linear: bigint, bytes: number) => number;
 type Walks = { readonly walkRead: Walk; readonly walkWrite: Walk };
@@ -20,39 +18,17 @@ type Mode = "flat" | "paging32" | "pae" | "long";
 class Subject {
   /** Accesses that needed no TypeScript. */
   walked = 0;
-  readonly memory = new GuestMemory({ ramBytes: PAGES * PAGE, extraBytes: 0 });
-  readonly vcpu = new SoftwareVcpu(
-    this.memory,
-    {
-      portRead: () => 0,
-      portWrite: () => 0,
-      portReadString: () => 0,
-      portWriteString: () => 0,
-      mmioRead: () => 0,
-      mmioWrite: () => 0,
-      waiting: undefined,
-      clearJournal: () => {},
-    },
-    { tsc: () => 0n, apic: undefined, interrupts: { acknowledge: () => -1 } },
-  );
+  private readonly bare = new BareVcpu({ ramBytes: PAGES * PAGE });
+  readonly memory = this.bare.memory;
+  readonly vcpu = this.bare.vcpu;
 
   /** What compiled code imports. */
   private readonly walks = (this.vcpu as unknown as { interpreter: Walks }).interpreter;
 
   set(mode: Mode, cpl: number, options: { wp: boolean; smep: boolean; nx: boolean; pse: boolean; pge: boolean }): void {
-    const { state } = this.vcpu;
-    const long = mode === "long";
-    state.setU32(CPU.cr0, (PE | (mode === "flat" ? 0 : PG) | (options.wp ? WP : 0)) >>> 0);
-    const wide = mode === "pae" || long;
-    const bits = (wide ? PAE : 0) | (options.pse ? PSE : 0) | (options.pge ? PGE : 0) | (options.smep ? SMEP : 0);
-    state.setU32(CPU.cr4, bits);
-    state.setU32(CPU.efer, (long ? LME | LMA : 0) | (options.nx ? NXE : 0));
-    state.setNumber(CPU.cr3, 0);
-    state.setSegment(CS, 8, 0, 0xffff_ffff, long ? 0xa09b : 0xc09b);
-    state.setU32(CPU.cpl, cpl);
-    state.setU32(CPU.eflags, FLAG.one);
-    this.vcpu.stateChanged();
-    this.vcpu.mmu.loadPdpte();
+    const bit = (on: boolean, value: number) => (on ? value : 0);
+    const cr4 = bit(options.pse, CR4.pse) | bit(options.pge, CR4.pge) | bit(options.smep, CR4.smep);
+    this.bare.setPaging(mode, 0, { cr0: bit(options.wp, CR0.wp), cr4, efer: bit(options.nx, EFER.nxe) }, cpl);
   }
 
   /** Host address, or 0; as generated code does it, or as TypeScript alone. */

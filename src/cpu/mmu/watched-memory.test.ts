@@ -3,11 +3,12 @@
  * cached translation lets an access pass that a handler should see.
  */
 import { describe, expect, it } from "vitest";
+import { BareVcpu } from "../../../test/cpu/bare-vcpu.ts";
 import { Random } from "../../../test/differential/prng.ts";
-import { GuestMemory, HANDLER_STATE, type PhysicalHandler, type VirtualHandler } from "../../memory/index.ts";
+import { HANDLER_STATE, type PhysicalHandler, type VirtualHandler } from "../../memory/index.ts";
 import { PAGE_FLAG, TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_SIZE } from "../../memory/layout.ts";
-import { SoftwareVcpu } from "../engine.ts";
-import { CPU, CS, FLAG, STOP } from "../state.ts";
+import { CPU, STOP } from "../state.ts";
+import { CR4 } from "../system/context.ts";
 import { ABANDON } from "../vcpu-state.ts";
 import { TLB_ENTRY } from "./tlb-layout.ts";
 
@@ -17,7 +18,6 @@ const RAM = PAGES * PAGE;
 /** Page tables lie in the first pages, three of them are roots. */
 const TABLES = 16;
 const ROOTS = [0, 1, 2].map((page) => page * PAGE);
-const [PG, PE, PSE, PAE, LME, LMA] = [0x8000_0000, 1, 1 << 4, 1 << 5, 0x100, 0x400];
 
 type Mode = "paging32" | "pae" | "long";
 type Walk = (cpu: number, linear: bigint, bytes: number) => number;
@@ -229,23 +229,9 @@ class Model {
 }
 
 class Subject {
-  readonly memory = new GuestMemory({ ramBytes: RAM, extraBytes: 0 });
-  readonly vcpu = new SoftwareVcpu(
-    this.memory,
-    {
-      portRead: () => 0,
-      portWrite: () => 0,
-      portReadString: () => 0,
-      portWriteString: () => 0,
-      mmioRead: () => 0,
-      mmioWrite: () => 0,
-      waiting: undefined,
-      clearJournal: () => {},
-    },
-    { tsc: () => 0n, apic: undefined, interrupts: { acknowledge: () => -1 } },
-    0,
-    { compile: "never" },
-  );
+  private readonly bare = new BareVcpu({ ramBytes: RAM });
+  readonly memory = this.bare.memory;
+  readonly vcpu = this.bare.vcpu;
   private readonly walks = (this.vcpu as unknown as { interpreter: { walkRead: Walk; walkWrite: Walk } }).interpreter;
   private readonly devices = (
     this.vcpu.mmu as unknown as { mmio: { find(linear: number, write: boolean, user: boolean): number } }
@@ -253,18 +239,8 @@ class Subject {
   readonly events: Event[] = [];
 
   start(mode: Mode, ram: Uint8Array, root: number): void {
-    const { state, mmu } = this.vcpu;
     this.memory.bytes.set(ram, this.memory.layout.ram);
-    const long = mode === "long";
-    state.setU32(CPU.cr0, (PE | PG) >>> 0);
-    state.setU32(CPU.cr4, mode === "paging32" ? PSE : PAE);
-    state.setU32(CPU.efer, long ? LME | LMA : 0);
-    state.setNumber(CPU.cr3, root);
-    state.setSegment(CS, 8, 0, 0xffff_ffff, long ? 0xa09b : 0xc09b);
-    state.setU32(CPU.cpl, 0);
-    state.setU32(CPU.eflags, FLAG.one);
-    this.vcpu.stateChanged();
-    mmu.loadPdpte();
+    this.bare.setPaging(mode, root, { cr4: mode === "paging32" ? CR4.pse : 0 });
   }
 
   loadCr3(root: number): boolean {

@@ -8,7 +8,7 @@ import { CLOCK } from "../../memory/layout.ts";
 import { RESULT } from "../interp/imports.ts";
 import type { Breakpoints } from "../mmu/breakpoints.ts";
 import type { Mmu } from "../mmu/mmu.ts";
-import { ATTR, CPU, CS, EVENT, FLAG, MODE, PX } from "../state.ts";
+import { ATTR, CPU, CS, EVENT, FLAG, MODE, ONCE, PX } from "../state.ts";
 import type { VcpuState } from "../vcpu-state.ts";
 
 export const CR0 = { pe: 1, mp: 2, em: 4, ts: 8, et: 0x10, ne: 0x20, wp: 0x1_0000, am: 0x4_0000 } as const;
@@ -116,6 +116,13 @@ export class SystemContext {
   retireUnits(units: number): void {
     const { data } = this.cpu;
     data.setInt32(CLOCK.budget, data.getInt32(CLOCK.budget, true) - units, true);
+  }
+
+  /** A string instruction under REP gives way between two units, which only a spent budget makes it do. */
+  givesWay(): void {
+    const { cpu } = this;
+    cpu.setU32(CPU.once, ONCE.repeat);
+    cpu.setU32(CPU.onceBudget, cpu.data.getInt32(CLOCK.budget, true));
   }
 
   /** IRET ends the blocking of NMIs (SDM vol 3, 6.7.1). */

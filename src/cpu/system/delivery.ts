@@ -66,27 +66,7 @@ function savedFlags(context: SystemContext, source: Source): number {
   const flags = context.cpu.eflags;
   if (source === "fault") return flags | FLAG.rf;
   const between = source === "trap" || source === "external";
-  return between && isInsideRepeat(context) ? flags | FLAG.rf : flags;
-}
-
-const LEGACY_PREFIXES = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3];
-const LONGEST_INSTRUCTION = 15;
-
-/** The last instruction was a string instruction under REP that has not finished: RIP still points at it. */
-export function isInsideRepeat(context: SystemContext): boolean {
-  const { cpu } = context;
-  if (context.rip !== context.startRip) return false;
-  const start = cpu.u32(CPU.startPc);
-  let repeated = false;
-  for (let at = start; at < start + LONGEST_INSTRUCTION; at++) {
-    const byte = cpu.bytes[at]!;
-    if (LEGACY_PREFIXES.includes(byte)) repeated ||= byte >= 0xf2;
-    // INS and OUTS; MOVS and CMPS; STOS, LODS and SCAS. Anything else but REX is another instruction.
-    else if (!cpu.is64 || (byte & 0xf0) !== 0x40) {
-      return repeated && ((byte & 0xfc) === 0x6c || (byte & 0xfc) === 0xa4 || (byte >= 0xaa && byte <= 0xaf));
-    }
-  }
-  return false;
+  return between && context.cpu.u32(CPU.insideRepeat) !== 0 ? flags | FLAG.rf : flags;
 }
 
 export function deliverOnce(context: SystemContext, interruption: Interruption): void {

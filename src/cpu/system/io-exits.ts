@@ -39,6 +39,7 @@ function leave(context: SystemContext, qualification: number, port: number, byte
       // A guest that has no rights at all: whatever port it is, there is a #GP(0), and its frame is all that is known.
       monitor.trap({ vector: 13, errorCode: 0, cs: context.cpu.selector(CS), rip: start });
   }
+  if (context.rip === start) context.givesWay();
   return RESULT.refetch;
 }
 

@@ -19,7 +19,10 @@ function run(context: SystemContext, px: number, direction: "in" | "out", segmen
   checkPort(context, context.cpu.gpr32(RDX) & 0xffff, access.bytes);
   const end = stringIo(context.exitCpu, access);
   if (end === STRING.wait) waitFor(context);
-  if (end === STRING.again) context.rip = context.startRip;
+  if (end === STRING.again) {
+    context.rip = context.startRip;
+    context.givesWay();
+  }
   return RESULT.refetch;
 }
 

@@ -6,23 +6,20 @@ import {
   ideBench,
   LBA,
   numberedDisk,
+  oneDisk,
   PRIMARY,
   READY,
   REG,
   SECONDARY,
+  SECTORS,
   type Taskfile,
 } from "../../../test/devices/ide-bench.ts";
 import { memoryStorage, readOnlyStorage, StorageError } from "../../device/storage.ts";
 
 const GSI = PRIMARY.gsi;
-const SECTORS = 4096;
 const ABORTED = 0x04;
 const ID_NOT_FOUND = 0x10;
 
-function oneDisk(bytes = numberedDisk(SECTORS)) {
-  const ide = ideBench([memoryStorage(bytes)]);
-  return { ide, bytes, disk: ide.channel(PRIMARY) };
-}
 const wordsOf = (bytes: Uint8Array, sector: number, count = 1) =>
   new Uint16Array(bytes.buffer, sector * 512, count * 256);
 const textOf = (words: Uint16Array) =>

@@ -7,14 +7,15 @@ import {
   ideBench,
   LBA,
   numberedDisk,
+  oneDisk,
   PRIMARY,
   READY,
   REG,
   SECONDARY,
+  SECTORS,
 } from "../../../test/devices/ide-bench.ts";
 import { copyOnWriteStorage, memoryStorage } from "../../device/storage.ts";
 
-const SECTORS = 1024;
 const TO_MEMORY = 0x09;
 const FROM_MEMORY = 0x01;
 /** Bus master status. */
@@ -22,12 +23,6 @@ const ACTIVE = 1;
 const ERROR = 2;
 const INTERRUPT = 4;
 const TABLE = 0x100;
-
-function oneDisk() {
-  const bytes = numberedDisk(SECTORS);
-  const ide = ideBench([memoryStorage(bytes)], { memoryBytes: 0x4_0000 });
-  return { ide, bytes, disk: ide.channel(PRIMARY) };
-}
 
 describe("configuration space", () => {
   it.each([
