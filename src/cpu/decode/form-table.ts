@@ -1,12 +1,14 @@
 import type { Form, MandatoryPrefix } from "../isa/define.ts";
 
+/** Of one byte, 0F, 0F 38 and 0F 3A. */
+const MAPS = 4;
 const PREFIXES: readonly MandatoryPrefix[] = ["none", "66", "f3", "f2"];
 
 /** The forms that share an opcode, a mandatory prefix and a mode; ModRM tells them apart. */
 export class FormTable {
   private readonly byOpcode = new Map<number, Form[]>();
   /** Made when first asked for. */
-  private readonly rows = new Map<number, readonly Form[]>();
+  private readonly rows = new Array<readonly Form[] | undefined>(MAPS * 256 * 2 * PREFIXES.length);
 
   constructor(forms: readonly Form[]) {
     for (const form of forms) {
@@ -21,11 +23,12 @@ export class FormTable {
   at(map: number, opcode: number, mode64: boolean, prefix: MandatoryPrefix): readonly Form[] {
     const index = map === 0 ? 0 : PREFIXES.indexOf(prefix);
     const key = (map * 256 + opcode) * 8 + (mode64 ? 4 : 0) + index;
-    let row = this.rows.get(key);
-    if (row === undefined) {
-      row = select(this.byOpcode.get(map * 256 + opcode) ?? [], mode64, PREFIXES[index]!);
-      this.rows.set(key, row);
-    }
+    return this.rows[key] ?? this.makeRow(key, map, opcode, mode64, PREFIXES[index]!);
+  }
+
+  private makeRow(key: number, map: number, opcode: number, mode64: boolean, prefix: MandatoryPrefix): readonly Form[] {
+    const row = select(this.byOpcode.get(map * 256 + opcode) ?? [], mode64, prefix);
+    this.rows[key] = row;
     return row;
   }
 }
