@@ -1,4 +1,4 @@
-import { type Form, immediateBytes, type MandatoryPrefix } from "../isa/define.ts";
+import { type Form, type ImmediateKind, immediateBytes, type MandatoryPrefix } from "../isa/define.ts";
 import { PX } from "../state.ts";
 import { FormTable, formFor } from "./form-table.ts";
 
@@ -140,16 +140,17 @@ export class Decoder {
       }
     }
     const attribute = px & attributeBits(64) ? 64 : px & attributeBits(32) ? 32 : 16;
-    const forms = this.table.at(map, opcode, mode64, mandatoryPrefix(px));
-    let form: Form | undefined = forms[0];
+    const row = this.table.at(map, opcode, mode64, mandatoryPrefix(px));
+    let { form, imm } = row;
     let modrm = -1;
     let sib = -1;
     let displacement = 0;
-    if (form?.modrm) {
+    if (row.modrm) {
       if (at >= end) return needs(at + 1 - start, into);
       modrm = bytes[at++]!;
-      form = formFor(forms, modrm);
-      if (modrm < 0xc0 && !forms[0]!.rmAlwaysRegister) {
+      form = formFor(row.forms, modrm);
+      imm = form?.imm;
+      if (modrm < 0xc0 && !row.rmAlwaysRegister) {
         const address16 = !mode64 && (px & PX.addressSmall) !== 0;
         if (!address16 && (modrm & 7) === 4) {
           if (at >= end) return needs(at + 1 - start, into);
@@ -161,8 +162,7 @@ export class Decoder {
       }
     }
     const small = (px & PX.addressSmall) !== 0;
-    const width =
-      form?.imm === "moffs" ? (mode64 ? 8 : 4) >> (small ? 1 : 0) : immediateBytes(form?.imm, attribute, mode64);
+    const width = imm === "moffs" ? (mode64 ? 8 : 4) >> (small ? 1 : 0) : immediateBytes(imm, attribute, mode64);
     const length = at + width - start;
     if (length > available || length > MAX_LENGTH) return needs(length, into);
     into.form = form;
@@ -174,7 +174,7 @@ export class Decoder {
     into.sib = sib;
     into.displacement = displacement;
     into.attribute = attribute;
-    readImmediates(form, bytes, at, width, into);
+    readImmediates(imm, bytes, at, width, into);
     return into;
   }
 
@@ -229,14 +229,14 @@ function readSigned(bytes: Uint8Array, at: number, width: number): bigint {
 }
 
 function readImmediates(
-  form: Form | undefined,
+  kind: ImmediateKind | undefined,
   bytes: Uint8Array,
   at: number,
   width: number,
   into: InstructionRecord,
 ): void {
   into.imm2 = 0n;
-  switch (form?.imm) {
+  switch (kind) {
     case undefined:
       into.imm = 0n;
       break;
