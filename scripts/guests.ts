@@ -1,6 +1,6 @@
 /**
  * Fetches the Linux test guests into build/guests: Debian's 6.1 kernels and an initramfs with busybox for each; for the
- * cloud kernel also one with the drivers of an IDE disk.
+ * cloud kernel also one with the drivers of an IDE disk, and the headers that a module of ours is built against.
  *
  *   npm run guests               what is missing
  *   npm run guests -- --refresh  the newest packages, whatever is there
@@ -11,7 +11,9 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { type CpioEntry, writeCpio } from "./guests/cpio.ts";
 import { Apt, type DebianPackage, debOf, FetchError, fileOfDeb } from "./guests/debian.ts";
+import { fetchHeaders } from "./guests/headers.ts";
 import { type KernelModule, modulesOfDeb } from "./guests/modules.ts";
+import { buildPvModule } from "./guests/pv-module.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 const TARGET = join(ROOT, "build", "guests");
@@ -110,6 +112,18 @@ function initramfs(architecture: string, modules: readonly KernelModule[] = []):
   return gzipSync(writeCpio(entries), { level: 9 });
 }
 
+/** Guests run without it. */
+function makeModule(kernel: DebianPackage): void {
+  try {
+    fetchHeaders(new Apt(join(TARGET, "apt", "amd64"), "amd64"), kernel, PACKAGES, TARGET);
+  } catch (error) {
+    if (!(error instanceof FetchError)) throw error;
+    console.warn(`guests: ${error.message}; -- --refresh may help`);
+  }
+  const built = buildPvModule();
+  console.log(`guests: ${"file" in built ? built.file : `the module portico_pv is not built: ${built.missing}`}`);
+}
+
 function main(): void {
   mkdirSync(TARGET, { recursive: true });
   const stamp = (process.argv.includes("--refresh") ? undefined : readStamp()) ?? fetchParts();
@@ -120,6 +134,7 @@ function main(): void {
   const kernel = stamp.packages.find(({ name }) => name.startsWith("linux-image-") && name.includes("-cloud-"))!;
   const modules = modulesOfDeb(debOf(kernel, PACKAGES), DISK_MODULES);
   writeFileSync(join(TARGET, "initramfs-disk-amd64.cpio.gz"), initramfs("amd64", modules));
+  makeModule(kernel);
   console.log(`guests: ready in ${TARGET}`);
 }
 

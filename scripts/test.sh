@@ -4,7 +4,7 @@ set -u
 cd "$(dirname "$0")/.."
 
 # What the tests compare with or build guests with.
-debian_packages=(acpica-tools bash cpio gcc gcc-multilib make nasm qemu-system-x86 seabios)
+debian_packages=(acpica-tools bash cpio gcc gcc-multilib libelf1 make nasm qemu-system-x86 seabios)
 
 reports=build/test
 failed_steps=()

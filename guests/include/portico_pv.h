@@ -1,7 +1,8 @@
 /*
  * portico_pv.h: port and MMIO access by hypercall, for guests of Portico; by plain instructions anywhere else.
  *
- * C99 with GNU inline assembly, freestanding, 32- and 64-bit. For code at CPL 0: elsewhere calls give PV_EPERM.
+ * C99 with GNU inline assembly, freestanding, 32- and 64-bit; good for modules of Linux. For code at CPL 0: elsewhere
+ * calls give PV_EPERM.
  *
  *   struct pv pv = pv_probe();
  *   uint8_t status = pv_in8(&pv, 0x3fd);
@@ -16,7 +17,11 @@
 #ifndef PORTICO_PV_H
 #define PORTICO_PV_H
 
+#ifdef __KERNEL__ /* Linux's own; it has no stdint.h */
+#include <linux/types.h>
+#else
 #include <stdint.h>
+#endif
 
 /* CPUID leaf 40000001h, EAX. */
 #define PV_FEATURE_IO 1u
@@ -57,8 +62,8 @@ struct pv {
 
 struct pv_range {
   enum pv_space space;
-  uintptr_t base;
-  long handle; /* 0: plain instructions */
+  uintptr_t base; /* for plain instructions: the first port, or a linear address */
+  long handle;    /* 0: plain instructions */
 };
 
 /* --- calls --- */
@@ -150,14 +155,20 @@ static inline void pv_out32(const struct pv *pv, uint16_t port, uint32_t value) 
 
 /* --- ranges --- */
 
-/* Never fails: without a handle, plain instructions do. MMIO has to be mapped at its own address for these. */
-static inline struct pv_range pv_map(const struct pv *pv, enum pv_space space, uintptr_t base, unsigned long length) {
-  struct pv_range range = {space, base, 0};
+/* Never fails: without a handle, plain instructions do, for MMIO at the linear address `plain`. */
+static inline struct pv_range pv_map_at(const struct pv *pv, enum pv_space space, uintptr_t base, unsigned long length,
+                                        uintptr_t plain) {
+  struct pv_range range = {space, plain, 0};
   if (pv->features & PV_FEATURE_HANDLES) {
     long handle = pv_call(PV_CALL_MAP, space, base, length, 0);
     if (handle > 0) range.handle = handle;
   }
   return range;
+}
+
+/* The same for ports, and for MMIO that is mapped at its own address. */
+static inline struct pv_range pv_map(const struct pv *pv, enum pv_space space, uintptr_t base, unsigned long length) {
+  return pv_map_at(pv, space, base, length, base);
 }
 
 static inline void pv_unmap(struct pv_range *range) {

@@ -125,6 +125,12 @@ export function fileOfDeb(deb: string, pattern: string): Uint8Array {
   return result.stdout;
 }
 
+/** All of it, into `folder`. */
+export function unpackDeb(deb: string, folder: string): void {
+  const result = spawnSync("dpkg-deb", ["-x", deb, folder], { encoding: "utf8" });
+  if (result.status !== 0) throw new FetchError(`cannot unpack ${deb}: ${result.stderr?.trim()}`);
+}
+
 function run(
   command: string,
   options: string[],

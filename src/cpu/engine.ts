@@ -143,8 +143,8 @@ export class SoftwareVcpu implements CpuPins {
     this.mmu = new Mmu(this.state, memory, io, this.breakpoints, index);
     this.context = new SystemContext(this.state, this.mmu, memory, io, this.breakpoints, board);
     const { context, state } = this;
-    context.exitCpu = new SoftwareExitCpu(context, (bytes, available) =>
-      instructionDecoder().decode(bytes, available, state.is64, state.initialPrefixes),
+    context.exitCpu = new SoftwareExitCpu(context, (bytes, available, into) =>
+      instructionDecoder().decode(bytes, available, state.is64, state.initialPrefixes, 0, into),
     );
     context.monitor = new IoMonitor(context.exitCpu);
     if (options.hypercalls !== undefined) {

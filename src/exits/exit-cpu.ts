@@ -55,12 +55,15 @@ export interface ExitCpu extends PortPermissionCpu {
   debugHits(bits: number): void;
 
   /**
-   * Copies what can be fetched at `rip`, up to 15 bytes, through the guest's page tables and the CPU's translation caches;
-   * gives the number of bytes.
+   * Fills `into` from `from` on with the code at `rip` + `from`, as far as the page reaches, through the guest's page
+   * tables and the CPU's translation caches. Gives the number of bytes that are then there; faults when none came.
    */
-  fetch(rip: number, into: Uint8Array): number;
-  /** Undefined: some other instruction. Faults when it needs bytes that could not be fetched. */
-  decode(rip: number, bytes: Uint8Array, available: number): IoInstruction | undefined;
+  fetch(rip: number, into: Uint8Array, from: number): number;
+  /**
+   * Undefined: some other instruction. One of more than `available` bytes: at least so many are needed, and nothing else
+   * is known yet. Good until the next call.
+   */
+  decode(bytes: Uint8Array, available: number): IoInstruction | undefined;
   /** Entries of page tables read since the CPU was made. */
   readonly walkLoads: number;
 

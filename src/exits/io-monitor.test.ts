@@ -108,6 +108,18 @@ describe("decoded exits: what the first decode-free intercept of Xen got wrong",
     expect(cpu.rip).toBe(0x1002);
   });
 
+  it.each([
+    ["ends with the page: no other is touched", 2, { bytesFetched: 2, decodeSteps: 2 }],
+    ["goes on in the next page: that is fetched, and all of it decoded", 1, { bytesFetched: 15, decodeSteps: 3 }],
+  ])("an instruction that %s", (_, inPage, work) => {
+    const { cpu, monitor } = bench();
+    cpu.inPage = inPage;
+    cpu.instruction = { direction: "out", bytes: 1, port: 0x80, length: 2 };
+    monitor.emulatedExit();
+    expect(monitor.work.emulated).toMatchObject({ exits: 1, ...work });
+    expect(cpu.accesses).toEqual(["out 128 1 0"]);
+  });
+
   it("any error but a device's is not the guest's business", () => {
     const { cpu, monitor } = bench();
     cpu.onAccess = () => {

@@ -48,6 +48,8 @@ export class IoMonitor {
   readonly work: Readonly<Record<ExitKind, ExitWork>>;
   private readonly cpu: ExitCpu;
   private readonly code = new Uint8Array(LONGEST_INSTRUCTION);
+  /** Bytes in `code`. */
+  private available = 0;
 
   constructor(cpu: ExitCpu) {
     this.cpu = cpu;
@@ -127,13 +129,21 @@ export class IoMonitor {
   private fetch(kind: ExitKind, rip: number): IoInstruction | undefined {
     const { cpu, code } = this;
     const work = this.work[kind];
-    const loads = cpu.walkLoads;
-    const available = cpu.fetch(rip, code);
-    work.bytesFetched += available;
-    work.walkLoads += cpu.walkLoads - loads;
-    const instruction = cpu.decode(rip, code, available);
-    work.decodeSteps += instruction?.length ?? available;
-    return instruction;
+    this.available = 0;
+    for (;;) {
+      const from = this.available;
+      const loads = cpu.walkLoads;
+      const available = cpu.fetch(rip, code, from);
+      this.available = available;
+      work.bytesFetched += available - from;
+      work.walkLoads += cpu.walkLoads - loads;
+      const instruction = cpu.decode(code, available);
+      const length = instruction?.length ?? available;
+      work.decodeSteps += Math.min(length, available);
+      if (length <= available) return instruction;
+      // The rest lies in the next page, or there is none: no instruction is so long.
+      if (available === LONGEST_INSTRUCTION) return undefined;
+    }
   }
 
   private emulate(kind: ExitKind, instruction: IoInstruction | undefined): void {
@@ -194,7 +204,9 @@ export class IoMonitor {
   }
 
   private failedAt(kind: ExitKind, cause?: unknown): never {
-    const bytes = [...this.code.subarray(0, SHOWN)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+    const bytes = [...this.code.subarray(0, Math.min(SHOWN, this.available))]
+      .map((byte) => byte.toString(16).padStart(2, "0"))
+      .join(" ");
     const rip = BigInt.asUintN(64, BigInt(this.cpu.rip));
     this.failed(kind, `emulation at RIP 0x${rip.toString(16)} failed: ${bytes}`, cause);
   }

@@ -95,8 +95,10 @@ export class FakeCpu implements ExitCpu {
   debugHits(bits: number): void {
     this.hits |= bits;
   }
-  fetch(): number {
-    return 15;
+  /** Bytes of code up to the end of a page. */
+  inPage = 15;
+  fetch(_rip: number, _into: Uint8Array, from: number): number {
+    return from === 0 ? this.inPage : 15;
   }
   decode(): IoInstruction | undefined {
     return (

@@ -1,4 +1,4 @@
-import { type Form, immediateBytes, type MandatoryPrefix } from "../isa/define.ts";
+import { type Form, type ImmediateKind, immediateBytes, type MandatoryPrefix } from "../isa/define.ts";
 import { PX } from "../state.ts";
 import { FormTable, formFor } from "./form-table.ts";
 
@@ -30,6 +30,25 @@ export interface DecodedInstruction {
   readonly attribute: 16 | 32 | 64;
 }
 
+/** A record to be filled in, over and over where none is kept. */
+export type InstructionRecord = { -readonly [field in keyof DecodedInstruction]: DecodedInstruction[field] };
+
+export function newInstruction(): InstructionRecord {
+  return {
+    form: undefined,
+    length: 0,
+    px: 0,
+    map: 0,
+    opcode: 0,
+    modrm: -1,
+    sib: -1,
+    displacement: 0,
+    imm: 0n,
+    imm2: 0n,
+    attribute: 32,
+  };
+}
+
 const REX_MASK = PX.rex | PX.rexW | PX.rexR | PX.rexX | PX.rexB;
 const ATTRIBUTE_MASK = 3 << PX.attributeShift;
 const attributeBits = (attribute: 16 | 32 | 64): number =>
@@ -47,23 +66,21 @@ function afterPrefix(px: number, byte: number, mode64: boolean, first: number): 
   return (after & ~(REX_MASK | ATTRIBUTE_MASK)) | attributeBits(after & PX.operandSize ? 16 : 32);
 }
 
+function withSegment(px: number, register: number): number {
+  return (px & ~PX.segment) | ((register + 1) << PX.segmentShift);
+}
+
 function afterLegacyPrefix(px: number, byte: number, mode64: boolean, first: number): number {
-  // ES, CS, SS and DS mean nothing in 64-bit mode.
-  const segment = (register: number) =>
-    mode64 && register < 4 ? px : (px & ~PX.segment) | ((register + 1) << PX.segmentShift);
   switch (byte) {
     case 0x26:
-      return segment(0);
     case 0x2e:
-      return segment(1);
     case 0x36:
-      return segment(2);
     case 0x3e:
-      return segment(3);
+      // ES, CS, SS and DS mean nothing in 64-bit mode.
+      return mode64 ? px : withSegment(px, (byte >> 3) & 3);
     case 0x64:
-      return segment(4);
     case 0x65:
-      return segment(5);
+      return withSegment(px, byte & 7);
     case 0x66:
       // Toggles the attribute of the code segment, however often it stands there.
       return ((px | PX.operandSize) & ~ATTRIBUTE_MASK) | ((first ^ attributeBits(32)) & ATTRIBUTE_MASK);
@@ -90,7 +107,7 @@ export class Decoder {
 
   /**
    * The instruction at `start` in `bytes`, of which `available` are there from that place on. `initialPrefixes` as in
-   * `CPU.initialPrefixes`.
+   * `CPU.initialPrefixes`. Fills in `into` and gives it back.
    */
   decode(
     bytes: Uint8Array,
@@ -98,13 +115,14 @@ export class Decoder {
     mode64: boolean,
     initialPrefixes: number,
     start = 0,
+    into = newInstruction(),
   ): DecodedInstruction {
     const end = start + available;
     const first = mode64 ? attributeBits(32) : initialPrefixes;
     let px = first;
     let at = start;
     for (; ; at++) {
-      if (at >= end || at - start >= MAX_LENGTH) return needs(at + 1 - start);
+      if (at >= end || at - start >= MAX_LENGTH) return needs(at + 1 - start, into);
       const next = afterPrefix(px, bytes[at]!, mode64, first);
       if (next < 0) break;
       px = next;
@@ -112,29 +130,30 @@ export class Decoder {
     let map = 0;
     let opcode = bytes[at++]!;
     if (opcode === 0x0f) {
-      if (at >= end) return needs(at + 1 - start);
+      if (at >= end) return needs(at + 1 - start, into);
       map = 1;
       opcode = bytes[at++]!;
       if (opcode === 0x38 || opcode === 0x3a) {
-        if (at >= end) return needs(at + 1 - start);
+        if (at >= end) return needs(at + 1 - start, into);
         map = opcode === 0x38 ? 2 : 3;
         opcode = bytes[at++]!;
       }
     }
     const attribute = px & attributeBits(64) ? 64 : px & attributeBits(32) ? 32 : 16;
-    const forms = this.table.at(map, opcode, mode64, mandatoryPrefix(px));
-    let form: Form | undefined = forms[0];
+    const row = this.table.at(map, opcode, mode64, mandatoryPrefix(px));
+    let { form, imm } = row;
     let modrm = -1;
     let sib = -1;
     let displacement = 0;
-    if (form?.modrm) {
-      if (at >= end) return needs(at + 1 - start);
+    if (row.modrm) {
+      if (at >= end) return needs(at + 1 - start, into);
       modrm = bytes[at++]!;
-      form = formFor(forms, modrm);
-      if (modrm < 0xc0 && !forms[0]!.rmAlwaysRegister) {
+      form = formFor(row.forms, modrm);
+      imm = form?.imm;
+      if (modrm < 0xc0 && !row.rmAlwaysRegister) {
         const address16 = !mode64 && (px & PX.addressSmall) !== 0;
         if (!address16 && (modrm & 7) === 4) {
-          if (at >= end) return needs(at + 1 - start);
+          if (at >= end) return needs(at + 1 - start, into);
           sib = bytes[at++]!;
         }
         const width = displacementBytes(modrm, sib, address16);
@@ -143,12 +162,20 @@ export class Decoder {
       }
     }
     const small = (px & PX.addressSmall) !== 0;
-    const width =
-      form?.imm === "moffs" ? (mode64 ? 8 : 4) >> (small ? 1 : 0) : immediateBytes(form?.imm, attribute, mode64);
+    const width = imm === "moffs" ? (mode64 ? 8 : 4) >> (small ? 1 : 0) : immediateBytes(imm, attribute, mode64);
     const length = at + width - start;
-    if (length > available || length > MAX_LENGTH) return needs(length);
-    const [imm, imm2] = readImmediates(form, bytes, at, width);
-    return { form, length, px, map, opcode, modrm, sib, displacement, imm, imm2, attribute };
+    if (length > available || length > MAX_LENGTH) return needs(length, into);
+    into.form = form;
+    into.length = length;
+    into.px = px;
+    into.map = map;
+    into.opcode = opcode;
+    into.modrm = modrm;
+    into.sib = sib;
+    into.displacement = displacement;
+    into.attribute = attribute;
+    readImmediates(imm, bytes, at, width, into);
+    return into;
   }
 
   /** Length alone, with the meaning of `DecodedInstruction.length`. */
@@ -157,20 +184,10 @@ export class Decoder {
   }
 }
 
-function needs(length: number): DecodedInstruction {
-  return {
-    form: undefined,
-    length,
-    px: 0,
-    map: 0,
-    opcode: 0,
-    modrm: -1,
-    sib: -1,
-    displacement: 0,
-    imm: 0n,
-    imm2: 0n,
-    attribute: 32,
-  };
+function needs(length: number, into: InstructionRecord): DecodedInstruction {
+  into.form = undefined;
+  into.length = length;
+  return into;
 }
 
 function mandatoryPrefix(px: number): MandatoryPrefix {
@@ -202,23 +219,40 @@ function readNumber(bytes: Uint8Array, at: number, width: number): number {
   return bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
 }
 
-const readSigned = (bytes: Uint8Array, at: number, width: number): bigint =>
-  width <= 4
-    ? BigInt(width === 0 ? 0 : readNumber(bytes, at, width))
-    : BigInt.asIntN(64, readUnsigned(bytes, at, width));
+/** Made once: the immediates of one byte. */
+const SIGNED_BYTES = Array.from({ length: 256 }, (_, byte) => BigInt((byte << 24) >> 24));
 
-function readImmediates(form: Form | undefined, bytes: Uint8Array, at: number, width: number): [bigint, bigint] {
-  switch (form?.imm) {
+function readSigned(bytes: Uint8Array, at: number, width: number): bigint {
+  if (width === 1) return SIGNED_BYTES[bytes[at]!]!;
+  if (width === 8) return BigInt.asIntN(64, readUnsigned(bytes, at, width));
+  return width === 0 ? 0n : BigInt(readNumber(bytes, at, width));
+}
+
+function readImmediates(
+  kind: ImmediateKind | undefined,
+  bytes: Uint8Array,
+  at: number,
+  width: number,
+  into: InstructionRecord,
+): void {
+  into.imm2 = 0n;
+  switch (kind) {
     case undefined:
-      return [0n, 0n];
+      into.imm = 0n;
+      break;
     case "w":
     case "moffs":
-      return [readUnsigned(bytes, at, width), 0n];
+      into.imm = readUnsigned(bytes, at, width);
+      break;
     case "enter":
-      return [readUnsigned(bytes, at, 2), readUnsigned(bytes, at + 2, 1)];
+      into.imm = readUnsigned(bytes, at, 2);
+      into.imm2 = readUnsigned(bytes, at + 2, 1);
+      break;
     case "far":
-      return [readUnsigned(bytes, at, width - 2), readUnsigned(bytes, at + width - 2, 2)];
+      into.imm = readUnsigned(bytes, at, width - 2);
+      into.imm2 = readUnsigned(bytes, at + width - 2, 2);
+      break;
     default:
-      return [readSigned(bytes, at, width), 0n];
+      into.imm = readSigned(bytes, at, width);
   }
 }

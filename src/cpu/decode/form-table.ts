@@ -1,12 +1,23 @@
-import type { Form, MandatoryPrefix } from "../isa/define.ts";
+import type { Form, ImmediateKind, MandatoryPrefix } from "../isa/define.ts";
 
+/** Of one byte, 0F, 0F 38 and 0F 3A. */
+const MAPS = 4;
 const PREFIXES: readonly MandatoryPrefix[] = ["none", "66", "f3", "f2"];
 
 /** The forms that share an opcode, a mandatory prefix and a mode; ModRM tells them apart. */
+export interface FormRow {
+  readonly forms: readonly Form[];
+  /** The first, and what it says for all of them. Forms leave out what they do not have; rows are alike. */
+  readonly form: Form | undefined;
+  readonly modrm: boolean;
+  readonly rmAlwaysRegister: boolean;
+  readonly imm: ImmediateKind | undefined;
+}
+
 export class FormTable {
   private readonly byOpcode = new Map<number, Form[]>();
   /** Made when first asked for. */
-  private readonly rows = new Map<number, readonly Form[]>();
+  private readonly rows = new Array<FormRow | undefined>(MAPS * 256 * 2 * PREFIXES.length);
 
   constructor(forms: readonly Form[]) {
     for (const form of forms) {
@@ -18,14 +29,18 @@ export class FormTable {
   }
 
   /** The one-byte map has no mandatory prefixes: forms there test their prefixes themselves. */
-  at(map: number, opcode: number, mode64: boolean, prefix: MandatoryPrefix): readonly Form[] {
+  at(map: number, opcode: number, mode64: boolean, prefix: MandatoryPrefix): FormRow {
     const index = map === 0 ? 0 : PREFIXES.indexOf(prefix);
     const key = (map * 256 + opcode) * 8 + (mode64 ? 4 : 0) + index;
-    let row = this.rows.get(key);
-    if (row === undefined) {
-      row = select(this.byOpcode.get(map * 256 + opcode) ?? [], mode64, PREFIXES[index]!);
-      this.rows.set(key, row);
-    }
+    return this.rows[key] ?? this.makeRow(key, map, opcode, mode64, PREFIXES[index]!);
+  }
+
+  private makeRow(key: number, map: number, opcode: number, mode64: boolean, prefix: MandatoryPrefix): FormRow {
+    const forms = select(this.byOpcode.get(map * 256 + opcode) ?? [], mode64, prefix);
+    const form = forms[0];
+    const { modrm = false, rmAlwaysRegister = false, imm } = form ?? {};
+    const row: FormRow = { forms, form, modrm, rmAlwaysRegister, imm };
+    this.rows[key] = row;
     return row;
   }
 }

@@ -542,13 +542,13 @@ export class Mmu {
   }
 
   /**
-   * Copies up to 15 bytes at the instruction pointer into `into` and returns how many there are before a fault, which is
-   * recorded when there are none.
+   * Fills `into`, of up to 15 bytes, with those at the instruction pointer and returns how many there are before a fault,
+   * which is recorded when there are none.
    */
   fetch(into: Uint8Array, rip: number): number {
     const { cpu } = this;
     const linear = cpu.is64 ? rip : (rip + cpu.segmentBase(CS)) % TWO_32;
-    let available = 15;
+    let available = into.length;
     if (cpu.is64) {
       if (!this.canonical(linear)) {
         cpu.recordFault(VECTOR.gp, 0);
@@ -583,19 +583,22 @@ export class Mmu {
     return available;
   }
 
-  /** As `fetch`, by the TLB where it has the page. */
-  fetchCached(into: Uint8Array, rip: number): number {
-    const { cpu, memory } = this;
-    const linear = cpu.is64 ? rip : (rip + cpu.segmentBase(CS)) % TWO_32;
-    const { length } = into;
-    if (cpu.is64 || rip + length - 1 <= cpu.segmentLimit(CS)) {
-      const host = this.tlbFor(false).hit(linear, length, TLB_ENTRY.execTag);
-      if (host !== 0) {
-        for (let i = 0; i < length; i++) into[i] = memory.bytes[host + i]!;
-        return length;
-      }
-    }
-    return this.fetch(into, rip);
+  /**
+   * Fills `into` from `from` on with code at `rip` + `from`, as far as its page and segment reach; by the TLB where it has
+   * the page. How many bytes are then there; `from` after recording a fault.
+   */
+  fetchInPage(into: Uint8Array, rip: number, from: number): number {
+    const { cpu } = this;
+    const code64 = cpu.is64;
+    const at = rip + from;
+    const linear = code64 ? at : (at + cpu.segmentBase(CS)) >>> 0;
+    let bytes = Math.min(into.length - from, PAGE_SIZE - (linear & OFFSET));
+    if (!code64) bytes = Math.min(bytes, cpu.segmentLimit(CS) - at + 1);
+    const host = bytes > 0 ? this.current.hit(linear, bytes, TLB_ENTRY.execTag) : 0;
+    if (host === 0) return from + this.fetch(into.subarray(from, from + Math.max(bytes, 0)), at);
+    const { bytes: memory } = this.memory;
+    for (let i = 0; i < bytes; i++) into[from + i] = memory[host + i]!;
+    return from + bytes;
   }
 
   /** Entries of page tables that walks in TypeScript have read. */

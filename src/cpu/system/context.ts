@@ -143,8 +143,8 @@ export class SystemContext {
   get startRip(): number {
     const { cpu } = this;
     // The bias may be any 64-bit number: the sum is what is exact.
-    const low = (cpu.u32(CPU.ripBias) + cpu.u32(CPU.startPc)) % TWO_32;
-    const carry = cpu.u32(CPU.ripBias) + cpu.u32(CPU.startPc) >= TWO_32 ? 1 : 0;
-    return ((cpu.u32(CPU.ripBias + 4) + carry) | 0) * TWO_32 + low;
+    const low = cpu.u32(CPU.ripBias) + cpu.u32(CPU.startPc);
+    const carry = low >= TWO_32 ? 1 : 0;
+    return ((cpu.u32(CPU.ripBias + 4) + carry) | 0) * TWO_32 + (low >>> 0);
   }
 }

@@ -3,7 +3,7 @@ import type { PortPermissionCpu } from "../../exits/io-permission.ts";
 import type { SkipCpu, SkippedCpu } from "../../exits/skip-instruction.ts";
 import type { IoClient } from "../../io/types.ts";
 import { CLOCK } from "../../memory/layout.ts";
-import type { DecodedInstruction } from "../decode/decoder.ts";
+import { type DecodedInstruction, type InstructionRecord, newInstruction } from "../decode/decoder.ts";
 import { ATTR, CPU, DS, ES, FLAG, PX, STOP, TR } from "../state.ts";
 import { ABANDON } from "../vcpu-state.ts";
 import type { SystemContext } from "./context.ts";
@@ -21,13 +21,27 @@ export function addressBits({ cpu }: SystemContext, px: number): 16 | 32 | 64 {
   return small ? 16 : 32;
 }
 
+type Decode = (bytes: Uint8Array, available: number, into: InstructionRecord) => DecodedInstruction;
+
 /** The software CPU as the monitor layer sees it. */
 export class SoftwareExitCpu implements ExitCpu {
   readonly task: PortPermissionCpu["task"];
   private readonly context: SystemContext;
-  private readonly decodeInstruction: (bytes: Uint8Array, available: number) => DecodedInstruction;
+  private readonly decodeInstruction: Decode;
+  /** Filled in by each exit. */
+  private readonly decoded = newInstruction();
+  private readonly instruction: { -readonly [field in keyof IoInstruction]: IoInstruction[field] } = {
+    direction: "in",
+    bytes: 1,
+    port: undefined,
+    string: false,
+    rep: false,
+    addressBits: 32,
+    segment: DS,
+    length: 0,
+  };
 
-  constructor(context: SystemContext, decode: (bytes: Uint8Array, available: number) => DecodedInstruction) {
+  constructor(context: SystemContext, decode: Decode) {
     this.context = context;
     this.decodeInstruction = decode;
     const { cpu, mmu } = context;
@@ -130,39 +144,32 @@ export class SoftwareExitCpu implements ExitCpu {
 
   // --- code -------------------------------------------------------------------------------------------------------
 
-  fetch(rip: number, into: Uint8Array): number {
-    const available = this.context.mmu.fetchCached(into, rip);
-    if (available === 0) throw ABANDON;
+  fetch(rip: number, into: Uint8Array, from: number): number {
+    const available = this.context.mmu.fetchInPage(into, rip, from);
+    if (available === from) throw ABANDON;
     return available;
   }
 
-  decode(rip: number, bytes: Uint8Array, available: number): IoInstruction | undefined {
-    const decoded = this.decodeInstruction(bytes, available);
-    if (decoded.length > available) {
-      this.context.mmu.fetchBeyond(rip, decoded.length);
-      throw ABANDON;
-    }
-    return this.ioInstruction(decoded);
-  }
-
-  private ioInstruction(decoded: DecodedInstruction): IoInstruction | undefined {
-    const { map, opcode, attribute, px, length, imm } = decoded;
+  decode(bytes: Uint8Array, available: number): IoInstruction | undefined {
+    const { instruction, decoded } = this;
+    this.decodeInstruction(bytes, available, decoded);
+    const { map, opcode, attribute, px, length } = decoded;
+    instruction.length = length;
+    if (length > available) return instruction;
     const string = (opcode & 0xfc) === 0x6c;
     const immediate = (opcode & 0xfc) === 0xe4;
     if (map !== 0 || !(string || immediate || (opcode & 0xfc) === 0xec)) return undefined;
     // Bit 0 is the width, bit 1 the direction, as in most one-byte opcodes.
     const override = (px & PX.segment) >> PX.segmentShift;
     const output = (opcode & 2) !== 0;
-    return {
-      direction: output ? "out" : "in",
-      bytes: (opcode & 1) === 0 ? 1 : attribute === 16 ? 2 : 4,
-      port: immediate ? Number(imm) & 0xff : undefined,
-      string,
-      rep: (px & (PX.rep | PX.repne)) !== 0,
-      addressBits: addressBits(this.context, px),
-      segment: !output ? ES : override === 0 ? DS : override - 1,
-      length,
-    };
+    instruction.direction = output ? "out" : "in";
+    instruction.bytes = (opcode & 1) === 0 ? 1 : attribute === 16 ? 2 : 4;
+    instruction.port = immediate ? bytes[length - 1]! : undefined;
+    instruction.string = string;
+    instruction.rep = (px & (PX.rep | PX.repne)) !== 0;
+    instruction.addressBits = addressBits(this.context, px);
+    instruction.segment = !output ? ES : override === 0 ? DS : override - 1;
+    return instruction;
   }
 
   get walkLoads(): number {
