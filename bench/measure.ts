@@ -86,8 +86,8 @@ export class GuestBench {
   }
 }
 
-/** Iterations for one interval. Running them warms up every compiler, too. */
-async function calibrate(guest: GuestSession, test: GuestTest): Promise<number> {
+/** Iterations for one interval (250 ms). Running them warms up every compiler, too. */
+export async function calibrate(guest: GuestSession, test: GuestTest): Promise<number> {
   for (let iterations = 4; ; iterations *= 4) {
     const { wallMs } = (await guest.run(test.name, iterations, TIMEOUT_MS))!;
     if (wallMs < CALIBRATED_MS) continue;

@@ -25,6 +25,15 @@ export interface BootRequest {
   readonly initrd?: string;
   readonly commandLine?: string;
   readonly memoryMiB: number;
+  /** Portico only: what the guest has nothing to do with, and must not pay for. */
+  readonly unrelated?: Unrelated;
+}
+
+export interface Unrelated {
+  /** Ranges of one port, and as many of one MMIO page. */
+  readonly ranges?: number;
+  /** Watched pages of RAM that the guest does not touch. */
+  readonly watches?: number;
 }
 
 export type Capability = "multiboot32" | "multiboot64" | "linux";

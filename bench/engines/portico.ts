@@ -1,8 +1,9 @@
 import { existsSync, readFileSync } from "node:fs";
-import type { Engine } from "./engine.ts";
+import type { Engine, Unrelated } from "./engine.ts";
 import { ScriptSession } from "./script-session.ts";
 
-export const portico: Engine = {
+/** `unrelated`: what the machine has beside its guest. */
+export const porticoWith = (unrelated?: Unrelated): Engine => ({
   name: "portico",
   version: () => {
     if (!existsSync(new URL("../../dist/machine/machine.js", import.meta.url))) {
@@ -12,5 +13,7 @@ export const portico: Engine = {
     return `Portico ${version}, Node ${process.versions.node}`;
   },
   can: () => true,
-  start: (boot) => new ScriptSession("portico-host.ts", boot),
-};
+  start: (boot) => new ScriptSession("portico-host.ts", { ...boot, ...(unrelated && { unrelated }) }),
+});
+
+export const portico = porticoWith();
