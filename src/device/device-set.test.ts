@@ -58,7 +58,7 @@ describe("registers", () => {
 
   it("refuse to overflow the room of all devices", () => {
     const greedy = defineDevice("greedy", (host) => {
-      for (let i = 0; i < 20_000; i++) host.registers({ x: "u64" });
+      for (let i = 0; i < 40_000; i++) host.registers({ x: "u64" });
     });
     expect(() => deviceUnderTest(greedy, undefined)).toThrowError(
       expect.objectContaining({ code: "DEVICE_REGISTERS_FULL" }),

@@ -242,7 +242,10 @@ class DeviceInstance implements DeviceHost {
     const { pci, msi } = this.environment;
     const slot = pci.chooseSlot(options.slot, options.function ?? 0);
     const pins = options.interruptPin === undefined ? [] : pci.wiring(slot, options.interruptPin);
+    const configuration = pci.configuration(slot, options.function ?? 0);
+    this.onDispose(() => configuration.fill(0xff));
     const added = new PciFunctionModel(slot, options, {
+      configuration,
       lines: pins.map((gsi) => this.interrupt(gsi)),
       claim: (bar) => this.claimBar(bar),
       msi,

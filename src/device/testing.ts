@@ -110,7 +110,8 @@ export function deviceUnderTest<Options, Api>(
   const msis: { address: number; data: number }[] = [];
   let a20 = testOptions.a20 ?? true;
   const memory = new Uint8Array(testOptions.memoryBytes ?? 0x1_0000);
-  const pci = new PciBus((slot, pin) => [16 + ((slot + pin - 1) & 3)]);
+  const registers = new RegisterFile(wasm);
+  const pci = new PciBus((slot, pin) => [16 + ((slot + pin - 1) & 3)], registers.allocateWords("pci", PciBus.WORDS));
   const ports = new PortSpace();
   const mmio = new MmioSpace();
   let accesses = 0;
@@ -138,7 +139,7 @@ export function deviceUnderTest<Options, Api>(
 
   const environment: DeviceEnvironment = {
     memory: wasm,
-    registers: new RegisterFile(wasm),
+    registers,
     ports,
     mmio,
     lines,

@@ -221,6 +221,8 @@ export interface PciConfiguration {
   /** `deviceFunction` is slot * 8 + function; `width` 1, 2 or 4, within one dword. */
   read(bus: number, deviceFunction: number, offset: number, width: number): number;
   write(bus: number, deviceFunction: number, offset: number, value: number, width: number): void;
+  /** What reads of bus 0 give, for raw handlers: 64 dwords for each `deviceFunction`. */
+  readonly words: Uint32Array;
 }
 
 export interface DeviceHost {

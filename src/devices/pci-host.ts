@@ -12,6 +12,8 @@ const DATA = 4;
 /** CONFIG_ADDRESS: enable, bus, device and function, dword. Reserved bits (30-24, 1-0) read as zeros. */
 const ADDRESS_BITS = 0x80ff_fffc;
 const ENABLE = 0x8000_0000;
+const ADDRESS_BUS = 0xff_0000;
+const DWORD_NUMBER = 0x3fff;
 
 /** A range of the BIOS area that the bridge sends to RAM or to PCI (where the ROM is). */
 export interface ShadowSegment {
@@ -105,8 +107,17 @@ export const pciHost = defineDevice("pci-host", (host, { shadow }: PciHostOption
   host.ports(PORTS, {
     read: {
       raw: raw((x) => {
-        declineAllButAddress(x);
-        return x.get(r, "address");
+        const address = x.let(x.get(r, "address"));
+        const isData = x.geU(x.offset, DATA);
+        const isElsewhere = x.or(x.ltU(address, ENABLE), x.ne(x.and(address, ADDRESS_BUS), 0));
+        x.if(
+          isData,
+          () => x.if(isElsewhere, () => x.decline()),
+          () => declineAllButAddress(x),
+        );
+        // Device, function and register number of the address are the number of the dword.
+        const dword = x.getWord(host.pciConfiguration.words, x.and(x.shrU(address, 2), DWORD_NUMBER));
+        return x.select(isData, x.shrU(dword, x.shl(x.and(x.offset, 3), 3)), address);
       }),
       ring0(offset, width) {
         if (offset === RESET_CONTROL && width === 1) return resetControl.read();

@@ -175,10 +175,14 @@ export class Machine {
     this.mmio = new MmioSpace({ memory, raw });
     this.handles = new HandleTable(this.ports, this.mmio, memory);
     this.clock = new MachineClock(memory.memory, clock);
-    this.pci = new PciBus((slot, pin) => {
-      const line = PCI_INTERRUPTS.line(slot, pin - 1);
-      return [PCI_INTERRUPTS.gsiBase + line, PCI_INTERRUPTS.picIrqs[line]!];
-    });
+    const registers = new RegisterFile(memory.memory);
+    this.pci = new PciBus(
+      (slot, pin) => {
+        const line = PCI_INTERRUPTS.line(slot, pin - 1);
+        return [PCI_INTERRUPTS.gsiBase + line, PCI_INTERRUPTS.picIrqs[line]!];
+      },
+      registers.allocateWords("pci", PciBus.WORDS),
+    );
     this.io = createIoClient(this.ports, this.mmio, {
       instructionTag: () => this.clock.retired,
       requestCheck: () => this.vcpu.requestCheck(),
@@ -186,7 +190,7 @@ export class Machine {
     const fixed = clock === "instructions" ? FIXED_EPOCH_NS : BigInt(Date.now()) * 1_000_000n;
     this.devices = new DeviceSet({
       memory: memory.memory,
-      registers: new RegisterFile(memory.memory),
+      registers,
       raw,
       ports: this.ports,
       mmio: this.mmio,

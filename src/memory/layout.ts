@@ -11,9 +11,9 @@ export const TABLES_BASE = 0x4000;
 export const CLOCK_BASE = 0x8000;
 /** Fixed slots that devices get from `host.registers`. */
 export const DEVICE_REGISTERS_BASE = 0x1_0000;
-export const DEVICE_REGISTERS_SIZE = 0x2_0000;
+export const DEVICE_REGISTERS_SIZE = 0x4_0000;
 /** vCPU blocks (architectural state and scratch space of one vCPU each). */
-export const VCPU_BASE = 0x3_0000;
+export const VCPU_BASE = DEVICE_REGISTERS_BASE + DEVICE_REGISTERS_SIZE;
 export const VCPU_SIZE = 0x4000;
 export const VCPU_MAX = 4;
 /** How often code was reached, by its host address: 8 bytes each (address, i32 countdown). */

@@ -1,22 +1,35 @@
 import { PorticoError } from "../../errors.ts";
+import type { PciConfiguration } from "../types.ts";
 import type { BaseAddressRegister } from "./bar.ts";
 import { CONFIG } from "./config-space.ts";
 import type { PciFunctionModel } from "./function.ts";
 
 const SLOTS = 32;
 const FUNCTIONS = 8;
+const NOBODY = 0xffff_ffff;
 
 /** The wires (GSIs) that interrupt pin 1-4 (INTA-INTD) of a slot leads to. */
 export type PciInterruptWiring = (slot: number, pin: number) => readonly number[];
 
 /** Bus 0: which functions there are, and who answers where. */
-export class PciBus {
+export class PciBus implements PciConfiguration {
+  static readonly WORDS = (SLOTS * FUNCTIONS * CONFIG.size) / 4;
   readonly wiring: PciInterruptWiring;
+  /** Configuration space by device and function number, 64 dwords each; all ones where there is no function. */
+  readonly words: Uint32Array;
   /** By device and function number. */
   private readonly functions: (PciFunctionModel | undefined)[] = new Array(SLOTS * FUNCTIONS).fill(undefined);
 
-  constructor(wiring: PciInterruptWiring) {
+  /** `words`: `PciBus.WORDS` of them, for `words`. */
+  constructor(wiring: PciInterruptWiring, words: Uint32Array) {
     this.wiring = wiring;
+    this.words = words.fill(NOBODY);
+  }
+
+  /** The bytes that the configuration space of a function lives in. */
+  configuration(slot: number, functionNumber: number): Uint8Array {
+    const { buffer, byteOffset } = this.words;
+    return new Uint8Array(buffer, byteOffset + (slot * FUNCTIONS + functionNumber) * CONFIG.size, CONFIG.size);
   }
 
   /** The slot that was asked for, or the first free one from 1. Throws `PorticoError` `PCI_SLOT_TAKEN`. */

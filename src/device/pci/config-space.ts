@@ -43,10 +43,15 @@ export const MULTI_FUNCTION = 0x80;
 
 /** 256 bytes with what software may do to each bit. */
 export class ConfigSpace {
-  readonly bytes = new Uint8Array(CONFIG.size);
+  readonly bytes: Uint8Array;
   private readonly initial = new Uint8Array(CONFIG.size);
   private readonly writable = new Uint8Array(CONFIG.size);
   private readonly writeOneToClear = new Uint8Array(CONFIG.size);
+
+  /** `bytes`: where it lives, `CONFIG.size` of them. */
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes.fill(0);
+  }
 
   /** Declares `width` bytes: their value after reset and the bits that software may change. */
   define(offset: number, value: number, width: number, writable = 0): void {

@@ -7,6 +7,8 @@ import { MSI_X_CAPABILITY_ID, MSI_X_CAPABILITY_LENGTH, MsiX, type SavedMsiX } fr
 
 /** What a function needs of its host and bus. */
 export interface PciFunctionEnvironment {
+  /** 256 bytes that the configuration space lives in. */
+  readonly configuration: Uint8Array;
   /** The wires that the interrupt pin leads to. */
   readonly lines: readonly InterruptLine[];
   claim(bar: PciBar): ClaimRange;
@@ -27,7 +29,7 @@ export class PciFunctionModel implements PciFunction {
   readonly function: number;
   readonly bars: readonly BaseAddressRegister[];
   readonly interrupt: InterruptLine;
-  private readonly config = new ConfigSpace();
+  private readonly config: ConfigSpace;
   private readonly barByIndex: (BaseAddressRegister | undefined)[];
   private readonly msi: MsiCapability | undefined;
   private readonly msiX: MsiX | undefined;
@@ -39,6 +41,7 @@ export class PciFunctionModel implements PciFunction {
     this.slot = slot;
     this.function = options.function ?? 0;
     this.environment = environment;
+    this.config = new ConfigSpace(environment.configuration);
     this.onConfigWrite = options.onConfigWrite?.bind(options);
     const bars = [...(options.bars ?? [])];
     if (options.msiX) {
