@@ -29,7 +29,7 @@ export function guardMemory(machine: Machine): () => string | undefined {
     ["after RAM", layout.ram + layout.ramBytes, layout.extra],
     ["ROM area", layout.extra, layout.extra + 0x10_0000],
     ["end", layout.totalBytes - 0x1_0000, layout.totalBytes],
-    ["end of the device registers", DEVICE_REGISTERS_BASE + 0x8000, DEVICE_REGISTERS_BASE + DEVICE_REGISTERS_SIZE],
+    ["end of the device registers", DEVICE_REGISTERS_BASE + 0x1_8000, DEVICE_REGISTERS_BASE + DEVICE_REGISTERS_SIZE],
   ];
   const pattern = (address: number) => (address * 37 + 11) & 0xff;
   for (const [, from, to] of free) for (let at = from; at < to; at++) bytes[at] = pattern(at);
