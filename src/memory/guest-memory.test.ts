@@ -203,6 +203,20 @@ describe("ROM", () => {
     expect(m.kind(0xf_0000)).toBe("rom");
   });
 
+  it.each([true, false])("or the hole that was there is back when shadowing ends (ROM: %s)", (rom) => {
+    const m = memory();
+    if (rom) m.mapBios(new Uint8Array(0x2_0000).fill(0x22));
+    m.mapRam(0xe_0000, 0x2_0000);
+    expect(m.pageFlags[0xf0]! & PAGE_FLAG.special).toBe(0);
+    m.mapBiosWindow(0xf_0000, 0x1_0000);
+    expect(m.kind(0xf_0000)).toBe(rom ? "rom" : "none");
+    expect([0xef, 0xf0, 0xff].map((page) => m.pageFlags[page]! & PAGE_FLAG.special)).toEqual([
+      0,
+      PAGE_FLAG.special,
+      PAGE_FLAG.special,
+    ]);
+  });
+
   it("is refused when empty, too big, or not on whole pages", () => {
     const m = memory();
     expect(codeOf(() => m.mapBios(new Uint8Array(0)))).toBe("ROM_SIZE");

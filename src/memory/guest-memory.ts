@@ -280,6 +280,7 @@ export class GuestMemory {
       const entry = this.pages.entry(gpa + FOUR_GIB - ONE_MIB);
       if (entry !== 0) this.pages.map(gpa, PAGE_SIZE, entry - (entry & PAGE_ENTRY_FLAGS), entry & PAGE_ENTRY_FLAGS);
     }
+    this.flagSpecialPages(base, length);
     this.flushListeners();
   }
 

@@ -127,13 +127,6 @@ export async function storm(options: StormOptions): Promise<StormResult> {
   while (machine.clock.retired < instructions) {
     const host = performance.now();
     const going = machine.runUntil(machine.clock.retired + slice);
-    console.error(
-      machine.clock.retired,
-      machine.clock.now(),
-      going,
-      (performance.now() - host).toFixed(0),
-      JSON.stringify(hostileReport(machine)),
-    );
     totals.longestMs = Math.max(totals.longestMs, performance.now() - host);
     const report = hostileReport(machine);
     for (const name of ["interrupts", "faults"] as const) {
