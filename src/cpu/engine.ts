@@ -532,8 +532,8 @@ export class SoftwareVcpu implements CpuPins {
     const interpreter = this.interpreter as WebAssembly.ModuleImports;
     if (this.cold === undefined) {
       const { portIn, portOut, compiledRead: slowRead, compiledWrite: slowWrite } = this.interpreter;
-      const { slowModify } = this.slowPaths.logged();
-      const ways = { slowRead, slowWrite, slowModify, portIn, portOut };
+      const { slowModify, slowProve } = this.slowPaths.logged();
+      const ways = { slowRead, slowWrite, slowModify, slowProve, portIn, portOut };
       const env = { memory, ...this.slowPaths.imports(), ...ways } as WebAssembly.ModuleImports;
       coldPaths ??= new WebAssembly.Module(coldModule());
       this.cold = new WebAssembly.Instance(coldPaths, { env, interpreter }).exports;

@@ -95,28 +95,34 @@ export class SlowPaths {
     const placeAt = (budget: number) => (budget & 0xf_ffff) * TWO_32 + cpu.u32(CPU.startPc);
     const place = () => placeAt(cpu.data.getInt32(CLOCK.budget, true));
     return {
-      logAccess: (kind: number, low: number, high: number, budget: number) =>
-        log.record(placeAt(budget), kind, linear(low, high), scratch, kind & 0xff),
+      logAccess: (kind: number, low: number, high: number, budget: number) => {
+        log.begin(placeAt(budget));
+        log.record(kind, linear(low, high), scratch, kind & 0xff);
+      },
       slowRead: (_: number, low: number, high: number, bytes: number) => {
         const at = linear(low, high);
-        const where = place();
+        log.begin(place());
         const result = mmu.slowRead(at, bytes);
-        if (result === scratchAt) log.record(where, LOGGED.read | bytes, at, scratch, bytes);
+        if (result === scratchAt) log.record(LOGGED.read | bytes, at, scratch, bytes);
         return result;
       },
       slowWrite: (_: number, low: number, high: number, bytes: number) => {
         const at = linear(low, high);
-        const where = place();
+        log.begin(place());
         const result = mmu.slowWrite(at, bytes);
-        if (result !== 0) log.record(where, LOGGED.write | bytes, at, scratch, bytes);
+        if (result !== 0) log.record(LOGGED.write | bytes, at, scratch, bytes);
         return result;
       },
       slowModify: (_: number, low: number, high: number, bytes: number) => {
         const at = linear(low, high);
-        const where = place();
+        log.begin(place());
         const result = mmu.slowModify(at, bytes);
-        if (result === scratchAt) log.record(where, LOGGED.modify | bytes, at, scratch, bytes);
+        if (result === scratchAt) log.record(LOGGED.modify | bytes, at, scratch, bytes);
         return result;
+      },
+      slowProve: (_: number, low: number, high: number, bytes: number) => {
+        log.begin(place());
+        return mmu.slowProve(linear(low, high), bytes);
       },
     };
   }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { BareVcpu, NO_DEVICES } from "../../../test/cpu/bare-vcpu.ts";
-import { CPU, RAX, RBX, RCX, RDI, RSI } from "../state.ts";
+import { CPU, RAX, RBX, RCX, RDI, RSI, RSP } from "../state.ts";
 
 const CODE = 0x3000;
 const DATA = 0x8000;
@@ -83,5 +83,25 @@ describe("a device access that leaves the region too little budget happens once"
         expect(outcomes[0]!.last).toMatchObject(["halt", { reads: TURNS * reads, writes: TURNS * writes }]);
       }
     }
+  });
+});
+
+describe("a store into compiled code", () => {
+  it("is done once, though the same one was recorded before that code was compiled", () => {
+    const [called, immediate] = [CODE + 0x40, CODE + 0x41];
+    // 1: inc eax; mov [immediate], eax; call edi; dec ecx; jnz 1b; hlt
+    const loop = [0x40, 0xa3, immediate & 0xff, immediate >>> 8, 0, 0, 0xff, 0xd7, 0x49, 0x75, 0xf5, 0xf4];
+    // mov edx, IMMEDIATE; add ebx, edx; ret
+    const code = [...loop, ...new Array<number>(0x40 - loop.length).fill(0x90), 0xba, 0, 0, 0, 0, 0x01, 0xd3, 0xc3];
+    const bare = new BareVcpu({ ramBytes: 0x1_0000, compile: "always", io: NO_DEVICES });
+    bare.startFlat(code, CODE);
+    const { state, vcpu } = bare;
+    for (const register of [RAX, RBX]) state.setGpr32(register, 0);
+    state.setGpr32(RSP, DATA);
+    state.setGpr32(RDI, called);
+    state.setGpr32(RCX, TURNS);
+    bare.run(1000);
+    expect(state.gpr32(RBX)).toBe((TURNS * (TURNS + 1)) / 2);
+    expect(vcpu.code?.statistics.invalidations).toBeGreaterThan(0);
   });
 });

@@ -28,12 +28,15 @@ export class AccessLog {
     this.onReplay(replaying);
   }
 
-  /** `place` tells instructions apart; the value is the `bytes` (up to 16) at the start of `value`. */
-  record(place: number, kind: number, linear: number, value: Uint8Array, bytes: number): void {
-    if (place !== this.place) {
-      this.place = place;
-      this.count = 0;
-    }
+  /** Before each access, even one that will not be recorded. `place` tells instructions apart: of others nothing is kept. */
+  begin(place: number): void {
+    if (place === this.place) return;
+    this.place = place;
+    this.count = 0;
+  }
+
+  /** The value is the `bytes` (up to 16) at the start of `value`. */
+  record(kind: number, linear: number, value: Uint8Array, bytes: number): void {
     if (this.count === this.kinds.length) throw new Error("Portico bug: an instruction of so many accesses");
     this.kinds[this.count] = kind;
     this.linears[this.count] = linear;
