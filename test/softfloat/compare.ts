@@ -1,6 +1,7 @@
 /** Runs one case against the oracle and collects the differences. */
 
 import type { SoftFloat } from "../../src/cpu/softfloat/exports.ts";
+import type { Vendor } from "../differential/vendor.ts";
 import { A, type Case, FLAGS, RESULT, SECOND } from "./cases.ts";
 import { controlWord, mxcsr, Random } from "./operands.ts";
 import { type Oracle, RECORD_BYTES } from "./oracle.ts";
@@ -71,8 +72,33 @@ export interface Comparison {
   readonly distances: Map<number, number>;
 }
 
-/** Runs the case `count` times; results may differ by `tolerance` units in the last place. */
-export function compare(harness: Harness, test: Case, count: number, seed: number, tolerance = 0): Comparison {
+const UNDERFLOW = 0x10;
+
+/** FPREM of a denormal by infinity: on AMD processors it underflows if that is not masked, on Intel's it is exact. */
+function exactOnIntel(test: Case, request: DataView, at: number): boolean {
+  const isInfinity = (request.getUint16(at + 32, true) & 0x7fff) === 0x7fff;
+  const isDenormal = (request.getUint16(at + 16, true) & 0x7fff) === 0;
+  return (
+    test.operation === "f80_rem" && isInfinity && isDenormal && (request.getUint32(at + 4, true) & UNDERFLOW) === 0
+  );
+}
+
+/** The smallest normal 80-bit value. */
+const isSmallestNormal = (view: DataView, at: number): boolean =>
+  (view.getUint16(at + 8, true) & 0x7fff) === 1 && view.getBigUint64(at, true) === 1n << 63n;
+
+/**
+ * Runs the case `count` times; results may differ by `tolerance` units in the last place. On a `host` of AMD, what it
+ * does otherwise than Intel's processors is not compared.
+ */
+export function compare(
+  harness: Harness,
+  test: Case,
+  count: number,
+  seed: number,
+  tolerance = 0,
+  host: Vendor = "Intel",
+): Comparison {
   const { memory, oracle } = harness;
   const request = requests(oracle, test, count, seed);
   const answer = oracle.run(new Uint8Array(request.buffer));
@@ -84,11 +110,17 @@ export function compare(harness: Harness, test: Case, count: number, seed: numbe
   }
   for (let at = 0; at < request.byteLength; at += RECORD_BYTES) {
     const control = request.getUint32(at + 4, true);
+    if (host === "AMD" && exactOnIntel(test, request, at)) continue;
     runOurs(harness, test, request, at);
     const trapped = response.getUint32(at + 36, true) !== 0;
     const sticky = test.kind === "sse" ? control & 0x3f : 0;
     const status = (memory.getUint32(FLAGS, true) | sticky) & test.status;
     const expected = response.getUint32(at + 32, true) & test.status;
+    if (host === "AMD" && tolerance > 0 && (status ^ expected) === UNDERFLOW) {
+      // Whether it is that or a little less, and so underflows, is up to the approximation.
+      if (isSmallestNormal(memory, RESULT) || isSmallestNormal(memory, SECOND)) continue;
+      if (isSmallestNormal(response, at) || isSmallestNormal(response, at + 16)) continue;
+    }
     let same = status === expected && (test.kind === "x87" || trapped === trapsOurs(memory, control));
     const ours = [bytesOf(memory, RESULT, test.bytes[0]), bytesOf(memory, SECOND, test.bytes[1])];
     const theirs = [bytesOf(response, at, test.bytes[0]), bytesOf(response, at + 16, test.bytes[1])];
