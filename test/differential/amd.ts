@@ -15,7 +15,8 @@ const LEGACY_PREFIXES = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, OPERAND_SIZE, ADDRE
 const VECTOR = { debug: 1, bound: 5, stack: 12, protection: 13, page: 14, alignment: 17 } as const;
 const MEMORY_FAULTS: readonly number[] = [VECTOR.stack, VECTOR.protection, VECTOR.page, VECTOR.alignment];
 const [RSI, RDI] = [6, 7] as const;
-/** In RFLAGS, FSW and FCW, and the third byte of MXCSR. */
+/** In a selector; in RFLAGS, FSW and FCW, and the third byte of MXCSR. */
+const LOCAL_TABLE = 4;
 const [RESUME, UNDERFLOW, MISALIGNED_MASK] = [0x1_0000, 0x10, 2] as const;
 /** The first 2 GiB behind the addresses that are not canonical, by 2 GiB. */
 const NOT_CANONICAL_END = 0xffff_8000_0000_0000n >> 31n;
@@ -87,8 +88,8 @@ export interface Latitude {
   /** Bits of RFLAGS, and of FSW. */
   readonly flags?: number;
   readonly status?: number;
-  /** Whether the host's CR2 says the same as ours. */
-  readonly sameCr2?: (host: bigint, ours: bigint) => boolean;
+  /** Vector, error code and CR2. */
+  readonly fault?: boolean;
   /** TOP: the registers are compared by their physical numbers. */
   readonly top?: boolean;
   /** Offsets in the window: from, and first beyond. */
@@ -102,11 +103,14 @@ const EVERYTHING: Latitude = { everything: true };
 export function latitude({ program, addresses, mode }: LinkedProgram, host: Outcome, ours: Outcome): Latitude {
   // MXCSR has a mask for misaligned operands (APM vol 1, 4.2.2); for Intel's processors that bit is reserved.
   if (host.fx[26]! & MISALIGNED_MASK) return EVERYTHING;
-  const last = program.units.at(-1)!;
-  const passed = Number(host.rip) > addresses.at(-2)! + last.start;
-  if (last.form.near === "x87" && passed && ((host.fx[2]! ^ ours.fx[2]!) & UNDERFLOW) !== 0) {
+  if (((host.fx[2]! ^ ours.fx[2]!) & UNDERFLOW) !== 0) {
+    const masked = (host.fx[0]! & UNDERFLOW) !== 0;
+    const last = program.units.at(-1)!;
+    const passed = Number(host.rip) > addresses.at(-2)! + last.start;
     // Where the result is the smallest normal number or a little less, the approximation decides.
-    return host.fx[0]! & UNDERFLOW ? { status: UNDERFLOW } : EVERYTHING;
+    if (last.form.near === "x87" && passed) return masked ? { status: UNDERFLOW } : EVERYTHING;
+    // FPREM of a denormal number by infinity underflows if that is not masked; for Intel's processors it is exact.
+    if (!masked && program.units.some(({ form }) => form.name === "fprem" || form.name === "fprem1")) return EVERYTHING;
   }
   const unit = program.units.find(({ start }, index) => addresses[index]! + start === Number(host.rip));
   if (!unit) return NONE;
@@ -133,10 +137,12 @@ function faultLatitude(unit: Unit, narrow: boolean, mode: Mode, host: Outcome, o
   const sameFault = ours.rip === host.rip && ours.vector === vector;
   const bits = legacyBits(prefixes, narrow);
 
-  // The address must be canonical also before the base of FS or GS is added.
-  if (vector === VECTOR.protection && (prefixes.includes(0x64) || prefixes.includes(0x65)) && mode === 64) {
-    if (ours.vector === VECTOR.page && ours.rip === host.rip && ours.cr2 >> 31n === NOT_CANONICAL_END)
-      return EVERYTHING;
+  if (vector === VECTOR.protection && mode === 64 && ours.rip === host.rip) {
+    // An operand must end in canonical addresses before it must be aligned.
+    if (ours.vector === VECTOR.alignment) return EVERYTHING;
+    // An address must be canonical also before the base of FS or GS is added.
+    const based = prefixes.includes(0x64) || prefixes.includes(0x65);
+    if (based && ours.vector === VECTOR.page && ours.cr2 >> 31n === NOT_CANONICAL_END) return EVERYTHING;
   }
   // Flags of the last comparison; Intel's processors restore those from before (SDM vol 2, REP).
   if (isComparison(form)) return isRepeated(prefixes) ? { flags: ARITHMETIC_FLAGS } : NONE;
@@ -153,12 +159,9 @@ function faultLatitude(unit: Unit, narrow: boolean, mode: Mode, host: Outcome, o
     // 32 bits are read also where 16 are wanted.
     case "movsxd":
       return prefixes.includes(OPERAND_SIZE) && !sameFault ? EVERYTHING : NONE;
-    // The lower eight bytes are looked at first. Where the two halves fault differently, one wraps around.
-    case "maskmovdqu": {
-      if (ours.rip === host.rip && ours.vector !== vector && MEMORY_FAULTS.includes(ours.vector)) return EVERYTHING;
-      const wraps = narrow ? 16 : mode;
-      return { sameCr2: (low, high) => low === high || BigInt.asUintN(wraps, high - low) === 8n };
-    }
+    // The lower eight bytes are looked at first: the fault may be another one.
+    case "maskmovdqu":
+      return ours.rip === host.rip && MEMORY_FAULTS.includes(ours.vector) ? { fault: true } : NONE;
   }
   // #AC for 16 bytes that are not aligned is up to the processor (SDM vol 3, 7.15, interrupt 17).
   if (form.group === "simd" && form.memoryBytes === 16 && !form.aligned) {
@@ -175,10 +178,9 @@ const unmasks = ({ fx }: Outcome): boolean => (fx[0]! & 0x3f) !== 0x3f;
 
 /** Where a near call puts its return address. */
 function belowStack({ gpr, segments }: Outcome, mode: Mode): [number, number] {
-  let top = Number(gpr[4]!) - WINDOW_BASE;
-  if (mode === 32) {
-    const { base, narrow } = LDT_SEGMENTS[segments[4]! >> 3]!;
-    top = base + (Number(gpr[4]!) & (narrow ? 0xffff : -1)) - WINDOW_BASE;
-  }
+  const selector = segments[4]!;
+  const segment = mode === 32 && selector & LOCAL_TABLE ? LDT_SEGMENTS[selector >> 3] : undefined;
+  const { base = 0, narrow = false } = segment ?? {};
+  const top = base + (Number(gpr[4]!) & (narrow ? 0xffff : -1)) - WINDOW_BASE;
   return [top - mode / 8, top];
 }

@@ -26,6 +26,8 @@ function undefinedFlags(program: LinkedProgram, outcome: Outcome): number {
   return undefinedBefore.reduce((sum, flags) => sum | flags, 0) | ARITHMETIC_FLAGS;
 }
 
+type Check = (name: string, left: bigint | number, right: bigint | number) => void;
+
 /** Differences in words; empty if the outcomes agree. `background`: the window before the case; `host`: who made it. */
 export function compare(
   program: LinkedProgram,
@@ -38,20 +40,11 @@ export function compare(
   const open: Latitude = host === "AMD" ? latitude(program, native, subject) : {};
   if (open.everything) return [];
   const differences: string[] = [];
-  const check = (name: string, left: bigint | number, right: bigint | number): void => {
+  const check: Check = (name, left, right) => {
     if (left !== right) differences.push(`${name}: host ${hex(left)}, ours ${hex(right)}`);
   };
-  check("vector", native.vector, subject.vector);
+  if (!open.fault) compareFault(native, subject, check);
   check("rip", native.rip, subject.rip);
-  if (native.vector === subject.vector) {
-    let errorMask = -1;
-    if (native.vector === PAGE_FAULT) {
-      // Linux sets P in the error code it shows for an address beyond what user mode may have (TASK_SIZE_MAX).
-      if (native.cr2 >= 0x7fff_ffff_f000n) errorMask = ~1;
-      if (!open.sameCr2?.(native.cr2, subject.cr2)) check("cr2", native.cr2, subject.cr2);
-    }
-    check("error code", native.error & errorMask, subject.error & errorMask);
-  }
   const mask = ~(undefinedFlags(program, native) | (open.flags ?? 0));
   if ((native.rflags ^ subject.rflags) & mask) check("rflags", native.rflags & mask, subject.rflags & mask);
   const registers = program.mode === 64 ? 16 : 8;
@@ -64,6 +57,18 @@ export function compare(
   const ignored = open.memory ? [...program.program.ignored, open.memory] : program.program.ignored;
   compareMemory(ignored, native.changes, subject.changes, background, differences);
   return differences;
+}
+
+function compareFault(native: Outcome, subject: Outcome, check: Check): void {
+  check("vector", native.vector, subject.vector);
+  if (native.vector !== subject.vector) return;
+  let errorMask = -1;
+  if (native.vector === PAGE_FAULT) {
+    // Linux sets P in the error code it shows for an address beyond what user mode may have (TASK_SIZE_MAX).
+    if (native.cr2 >= 0x7fff_ffff_f000n) errorMask = ~1;
+    check("cr2", native.cr2, subject.cr2);
+  }
+  check("error code", native.error & errorMask, subject.error & errorMask);
 }
 
 /** The FXSAVE image `fx` with the TOP of another; physical registers stay what they are. */

@@ -8,6 +8,7 @@
  * compiled regions, which is slower, not in the interpreter. Ends with status 1 if anything differs.
  */
 import { parseArgs } from "node:util";
+import { CompiledSubject } from "../jit/compiled-subject.ts";
 import { campaign, minimise } from "./campaign.ts";
 import { describeCase } from "./compare.ts";
 import { SoftwareSubject } from "./software.ts";
@@ -33,7 +34,9 @@ const mode = Number(values.mode) as Mode;
 if (mode !== 32 && mode !== 64) throw new Error("--mode is 32 or 64");
 const host = hostVendor();
 if (!host) throw new Error("the host has no processor of Intel or AMD");
-const subject = new SoftwareSubject(mode, values.compile === "always" ? "always" : "never");
+if (values.compile !== "never" && values.compile !== "always") throw new Error("--compile is never or always");
+const compiled = values.compile === "always" ? new CompiledSubject(mode) : undefined;
+const subject = compiled ?? new SoftwareSubject(mode);
 const started = performance.now();
 const result = campaign(subject, {
   host,
@@ -64,4 +67,5 @@ console.log(
   `${mode}-bit ${values.family}, seed ${values.seed}: ${result.cases} cases, ${result.failures.length} differ, ` +
     `${result.timeouts} without end, ${result.unstable} unstable on the host, ${seconds.toFixed(1)} s; vectors ${vectors.join(", ")}`,
 );
+if (compiled) console.log(`${((100 * compiled.interpreted) / compiled.executed).toFixed(1)} % were interpreted`);
 process.exitCode = result.failures.length > 0 ? 1 : 0;
