@@ -17,7 +17,7 @@ const MEMORY_FAULTS: readonly number[] = [VECTOR.stack, VECTOR.protection, VECTO
 const [RSI, RDI] = [6, 7] as const;
 /** In a selector; in RFLAGS, FSW and FCW, and the third byte of MXCSR. */
 const LOCAL_TABLE = 4;
-const [RESUME, UNDERFLOW, MISALIGNED_MASK] = [0x1_0000, 0x10, 2] as const;
+const [RESUME, OVERFLOW, UNDERFLOW, MISALIGNED_MASK] = [0x1_0000, 8, 0x10, 2] as const;
 /** The first 2 GiB behind the addresses that are not canonical, by 2 GiB. */
 const NOT_CANONICAL_END = 0xffff_8000_0000_0000n >> 31n;
 
@@ -103,14 +103,18 @@ const EVERYTHING: Latitude = { everything: true };
 export function latitude({ program, addresses, mode }: LinkedProgram, host: Outcome, ours: Outcome): Latitude {
   // MXCSR has a mask for misaligned operands (APM vol 1, 4.2.2); for Intel's processors that bit is reserved.
   if (host.fx[26]! & MISALIGNED_MASK) return EVERYTHING;
-  if (((host.fx[2]! ^ ours.fx[2]!) & UNDERFLOW) !== 0) {
-    const masked = (host.fx[0]! & UNDERFLOW) !== 0;
+  const range = (host.fx[2]! ^ ours.fx[2]!) & (OVERFLOW | UNDERFLOW);
+  if (range !== 0) {
+    const masked = (host.fx[0]! & range) === range;
     const last = program.units.at(-1)!;
     const passed = Number(host.rip) > addresses.at(-2)! + last.start;
-    // Where the result is the smallest normal number or a little less, the approximation decides.
-    if (last.form.near === "x87" && passed) return masked ? { status: UNDERFLOW } : EVERYTHING;
-    // FPREM of a denormal number by infinity underflows if that is not masked; for Intel's processors it is exact.
-    if (!masked && program.units.some(({ form }) => form.name === "fprem" || form.name === "fprem1")) return EVERYTHING;
+    // Where a result is the smallest normal number or a little less, or the largest or a little more, the approximation
+    // decides.
+    if (last.form.near === "x87" && passed) return masked ? { status: range } : EVERYTHING;
+    // A denormal number by infinity, or scaled by zero, underflows if that is not masked; for Intel's processors it stays
+    // what it is.
+    if (!masked && program.units.some(({ form }) => ["fprem", "fprem1", "fscale"].includes(form.name)))
+      return EVERYTHING;
   }
   const unit = program.units.find(({ start }, index) => addresses[index]! + start === Number(host.rip));
   if (!unit) return NONE;
