@@ -126,7 +126,7 @@ export function latitude({ program, addresses, mode }: LinkedProgram, host: Outc
 
 const isComparison = ({ kind }: Form): boolean => kind === "strflags";
 
-/** Between two elements of a string: RF is not set (SDM vol 3, 19.3.1.1), and flags are those of the last comparison. */
+/** Between two elements of a string: RF is not set (SDM vol 3, 17.3.1.1), and flags are those of the last comparison. */
 function trapLatitude(unit: Unit): Latitude {
   const { form } = unit;
   if (form.repeat === "" || !isRepeated(prefixesOf(unit))) return NONE;
@@ -167,7 +167,7 @@ function faultLatitude(unit: Unit, narrow: boolean, mode: Mode, host: Outcome, o
     case "maskmovdqu":
       return ours.rip === host.rip && MEMORY_FAULTS.includes(ours.vector) ? { fault: true } : NONE;
   }
-  // #AC for 16 bytes that are not aligned is up to the processor (SDM vol 3, 7.15, interrupt 17).
+  // #AC for 16 bytes that are not aligned is up to the processor (SDM vol 3, 6.15, interrupt 17).
   if (form.group === "simd" && form.memoryBytes === 16 && !form.aligned) {
     return vector === VECTOR.alignment && !sameFault ? EVERYTHING : NONE;
   }
