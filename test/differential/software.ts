@@ -75,7 +75,7 @@ const NO_DEVICES: IoClient = {
 export class SoftwareSubject implements Subject {
   readonly name = "software CPU";
   readonly mode: Mode;
-  private readonly memory = new GuestMemory({ ramBytes: RAM_BYTES, extraBytes: 0 });
+  protected readonly memory = new GuestMemory({ ramBytes: RAM_BYTES, extraBytes: 0 });
   protected readonly vcpu: SoftwareVcpu;
   private readonly data: DataView;
   private readonly window: Uint8Array;
