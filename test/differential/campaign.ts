@@ -7,10 +7,12 @@ import { type LinkedProgram, link, type Program, withoutUnit } from "./program.t
 import { type Mode, type Outcome, VECTOR_TIMEOUT, WINDOW_SIZE } from "./state.ts";
 import type { Subject } from "./subject.ts";
 import { background } from "./values.ts";
+import type { Vendor } from "./vendor.ts";
 
 const BATCH = 4000;
 
 export interface CampaignOptions {
+  readonly host: Vendor;
   readonly mode: Mode;
   readonly selection: string;
   readonly seed: number;
@@ -22,6 +24,7 @@ export interface CampaignOptions {
 export interface Failure {
   readonly program: LinkedProgram;
   readonly background: Uint8Array;
+  readonly host: Vendor;
   readonly native: Outcome;
   readonly differences: readonly string[];
 }
@@ -48,7 +51,7 @@ export function campaign(subject: Subject | undefined, options: CampaignOptions)
   for (let batch = 0; cases < options.count && failures.length < options.limit; batch++) {
     const random = new Random(options.seed * 65_537 + batch);
     const window = background(random, WINDOW_SIZE);
-    const generator = new Generator(random, options.mode, options.selection);
+    const generator = new Generator(random, options.mode, options.selection, options.host);
     const programs = Array.from({ length: Math.min(BATCH, options.count - cases) }, () => generator.next());
     const natives = runNative(window, programs, options.mode);
     subject?.prepare(window);
@@ -60,11 +63,13 @@ export function campaign(subject: Subject | undefined, options: CampaignOptions)
       if (native.vector === VECTOR_TIMEOUT) timeouts++;
       count(program, native, coverage);
       if (!subject) continue;
-      if (attempt(subject, program, native, window).length === 0) continue;
+      if (attempt(subject, program, native, window, options.host).length === 0) continue;
       const settled = settle(program, native, window);
-      const differences = attempt(subject, program, settled, window);
+      const differences = attempt(subject, program, settled, window, options.host);
       if (settled !== native) unstable++;
-      if (differences.length > 0) failures.push({ program, background: window, native: settled, differences });
+      if (differences.length > 0) {
+        failures.push({ program, background: window, host: options.host, native: settled, differences });
+      }
     }
   }
   return { cases, timeouts, unstable, coverage, vectors, failures };
@@ -80,14 +85,20 @@ function settle(program: LinkedProgram, native: Outcome, background: Uint8Array)
 }
 
 /** An exception out of the subject is a difference like any other. */
-function attempt(subject: Subject, program: LinkedProgram, native: Outcome, background: Uint8Array): string[] {
+function attempt(
+  subject: Subject,
+  program: LinkedProgram,
+  native: Outcome,
+  background: Uint8Array,
+  host: Vendor,
+): string[] {
   let outcome: Outcome;
   try {
     outcome = subject.run(program);
   } catch (error) {
     return [`threw ${error instanceof Error ? error.stack : error}`];
   }
-  return compare(program, native, outcome, background);
+  return compare(program, native, outcome, background, host);
 }
 
 /** Counts the units up to where the host stopped. */
@@ -110,7 +121,7 @@ export function minimise(subject: Subject, failure: Failure): Failure {
       const program = link(reduced);
       if (!program) continue;
       const [native] = runNative(failure.background, [program], program.mode);
-      const differences = attempt(subject, program, native!, failure.background);
+      const differences = attempt(subject, program, native!, failure.background, failure.host);
       if (differences.length === 0) continue;
       smallest = { ...failure, program, native: native!, differences };
       changed = true;

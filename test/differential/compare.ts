@@ -1,7 +1,9 @@
 /** What must agree between two outcomes of a linked program. */
+import { type Latitude, latitude } from "./amd.ts";
 import { ARITHMETIC_FLAGS } from "./form.ts";
 import type { LinkedProgram } from "./program.ts";
 import { type Bytes, type Outcome, VECTOR_TIMEOUT, WINDOW_BASE } from "./state.ts";
+import type { Vendor } from "./vendor.ts";
 
 const GPR_NAMES = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"];
 const PAGE_FAULT = 14;
@@ -24,37 +26,71 @@ function undefinedFlags(program: LinkedProgram, outcome: Outcome): number {
   return undefinedBefore.reduce((sum, flags) => sum | flags, 0) | ARITHMETIC_FLAGS;
 }
 
-/** Differences in words; empty if the outcomes agree. `background`: the window before the case. */
-export function compare(program: LinkedProgram, native: Outcome, subject: Outcome, background: Uint8Array): string[] {
+type Check = (name: string, left: bigint | number, right: bigint | number) => void;
+
+/** Differences in words; empty if the outcomes agree. `background`: the window before the case; `host`: who made it. */
+export function compare(
+  program: LinkedProgram,
+  native: Outcome,
+  subject: Outcome,
+  background: Uint8Array,
+  host: Vendor = "Intel",
+): string[] {
   if (native.vector === VECTOR_TIMEOUT) return [];
+  const open: Latitude = host === "AMD" ? latitude(program, native, subject) : {};
+  if (open.everything) return [];
   const differences: string[] = [];
-  const check = (name: string, left: bigint | number, right: bigint | number): void => {
+  const check: Check = (name, left, right) => {
     if (left !== right) differences.push(`${name}: host ${hex(left)}, ours ${hex(right)}`);
   };
-  check("vector", native.vector, subject.vector);
+  if (!open.fault) compareFault(native, subject, check);
   check("rip", native.rip, subject.rip);
-  if (native.vector === subject.vector) {
-    let errorMask = -1;
-    if (native.vector === PAGE_FAULT) {
-      // Linux sets P in the error code it shows for an address beyond what user mode may have (TASK_SIZE_MAX).
-      if (native.cr2 >= 0x7fff_ffff_f000n) errorMask = ~1;
-      check("cr2", native.cr2, subject.cr2);
-    }
-    check("error code", native.error & errorMask, subject.error & errorMask);
-  }
-  const mask = ~undefinedFlags(program, native);
+  const mask = ~(undefinedFlags(program, native) | (open.flags ?? 0));
   if ((native.rflags ^ subject.rflags) & mask) check("rflags", native.rflags & mask, subject.rflags & mask);
   const registers = program.mode === 64 ? 16 : 8;
   for (let i = 0; i < registers; i++) check(GPR_NAMES[i] ?? `r${i}`, native.gpr[i]!, subject.gpr[i]!);
   ["ds", "es", "fs", "gs", "ss", "cs"].forEach((name, i) => {
     check(name, native.segments[i]!, subject.segments[i]!);
   });
-  compareFloat(program, native.fx, subject.fx, differences);
-  compareMemory(program, native.changes, subject.changes, background, differences);
+  const ours = open.top ? withTopOf(native.fx, subject.fx) : subject.fx;
+  compareFloat(program, native.fx, ours, open.status ?? 0, differences);
+  const ignored = open.memory ? [...program.program.ignored, open.memory] : program.program.ignored;
+  compareMemory(ignored, native.changes, subject.changes, background, differences);
   return differences;
 }
 
-function compareFloat(program: LinkedProgram, left: Uint8Array, right: Uint8Array, differences: string[]): void {
+function compareFault(native: Outcome, subject: Outcome, check: Check): void {
+  check("vector", native.vector, subject.vector);
+  if (native.vector !== subject.vector) return;
+  let errorMask = -1;
+  if (native.vector === PAGE_FAULT) {
+    // Linux sets P in the error code it shows for an address beyond what user mode may have (TASK_SIZE_MAX).
+    if (native.cr2 >= 0x7fff_ffff_f000n) errorMask = ~1;
+    check("cr2", native.cr2, subject.cr2);
+  }
+  check("error code", native.error & errorMask, subject.error & errorMask);
+}
+
+/** The FXSAVE image `fx` with the TOP of another; physical registers stay what they are. */
+function withTopOf(other: Uint8Array, fx: Uint8Array): Uint8Array {
+  const topOf = (image: Uint8Array): number => (image[3]! >> 3) & 7;
+  const result = fx.slice();
+  result[3] = (fx[3]! & ~0x38) | (other[3]! & 0x38);
+  for (let i = 0; i < 8; i++) {
+    const from = 32 + 16 * ((i + topOf(other) - topOf(fx)) & 7);
+    result.set(fx.subarray(from, from + 16), 32 + 16 * i);
+  }
+  return result;
+}
+
+/** `openStatus`: bits of FSW that are not compared. */
+function compareFloat(
+  program: LinkedProgram,
+  left: Uint8Array,
+  right: Uint8Array,
+  openStatus: number,
+  differences: string[],
+): void {
   const near = program.program.units.at(-1)?.form.near ?? "";
   const differ = (at: number, length: number): boolean => {
     for (let i = at; i < at + length; i++) if (left[i] !== right[i]) return true;
@@ -72,8 +108,8 @@ function compareFloat(program: LinkedProgram, left: Uint8Array, right: Uint8Arra
   check("fcw", 0, 2);
   if (near === "x87") {
     // An approximation may round otherwise: C1 and PE are not compared.
-    const leftStatus = (left[2]! | (left[3]! << 8)) & ~0x220;
-    const rightStatus = (right[2]! | (right[3]! << 8)) & ~0x220;
+    const leftStatus = (left[2]! | (left[3]! << 8)) & ~(0x220 | openStatus);
+    const rightStatus = (right[2]! | (right[3]! << 8)) & ~(0x220 | openStatus);
     if (leftStatus !== rightStatus) check("fsw", 2, 2);
   } else check("fsw", 2, 2);
   check("ftw", 4, 1);
@@ -119,7 +155,7 @@ function closeSingles(left: Uint8Array, right: Uint8Array, at: number): boolean 
 }
 
 function compareMemory(
-  program: LinkedProgram,
+  ignoredRanges: readonly (readonly [number, number])[],
   left: readonly Bytes[],
   right: readonly Bytes[],
   background: Uint8Array,
@@ -138,8 +174,7 @@ function compareMemory(
   if (sameChanges(left, right)) return;
   const a = spread(left);
   const b = spread(right);
-  const ignored = (offset: number): boolean =>
-    program.program.ignored.some(([from, to]) => offset >= from && offset < to);
+  const ignored = (offset: number): boolean => ignoredRanges.some(([from, to]) => offset >= from && offset < to);
   const offsets = [...new Set([...a.keys(), ...b.keys()])].sort((x, y) => x - y);
   const wrong = offsets.filter((offset) => a.get(offset) !== b.get(offset) && !ignored(offset));
   for (const offset of wrong.slice(0, 16)) {

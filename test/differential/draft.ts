@@ -4,11 +4,14 @@ import type { OperandContext } from "./operands.ts";
 import type { Random } from "./prng.ts";
 import type { Fixup, PatchFixup, Unit } from "./program.ts";
 import type { Bytes, Mode, SegmentPlan } from "./state.ts";
+import type { Vendor } from "./vendor.ts";
 
 /** The program so far. */
 export interface Draft extends OperandContext {
   readonly random: Random;
   readonly mode: Mode;
+  /** What of the program the host can answer for. */
+  readonly host: Vendor;
   /** 16-bit code: operands and addresses are 16 bits unless 66h and 67h say 32. */
   readonly narrow: boolean;
   readonly segments: SegmentPlan;

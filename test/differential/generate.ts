@@ -1,5 +1,6 @@
 /** Random user-mode programs of 1 to 12 instructions. */
 
+import { adapt } from "./amd.ts";
 import { anyRegister, type Draft, type DraftUnit, type Encoding, generalRegister } from "./draft.ts";
 import { assemble, chooseOperandSize, emitImmediates } from "./encode.ts";
 import { floatForms } from "./float-forms.ts";
@@ -11,6 +12,7 @@ import type { Random } from "./prng.ts";
 import { type LinkedProgram, link, type Program, type Unit } from "./program.ts";
 import { indirectRegister, setUp } from "./set-up.ts";
 import { CODE_SIZE, type Mode } from "./state.ts";
+import type { Vendor } from "./vendor.ts";
 
 const LENGTHS = [1, 2, 3, 4, 4, 5, 6, 6, 7, 8, 10, 12] as const;
 const LONGEST_INSTRUCTION = 15;
@@ -33,10 +35,13 @@ export class Generator {
   private readonly mixins: Form[];
   private readonly random: Random;
   private readonly mode: Mode;
+  private readonly host: Vendor;
 
-  constructor(random: Random, mode: Mode, selection: Group | string) {
+  /** `host`: the programs are such that this one does as the emulated CPU. */
+  constructor(random: Random, mode: Mode, selection: Group | string, host: Vendor = "Intel") {
     this.random = random;
     this.mode = mode;
+    this.host = host;
     for (const form of formsOf(selection, mode)) {
       const family = this.byFamily.get(form.family);
       if (family) family.push(form);
@@ -54,12 +59,13 @@ export class Generator {
   }
 
   private program(): Program {
-    const { random, mode } = this;
+    const { random, mode, host } = this;
     const gpr = initialRegisters(random, mode);
     const narrow = mode === 32 && random.chance(0.2);
     const draft: Draft = {
       random,
       mode,
+      host,
       narrow,
       segments: initialSegments(random, mode, narrow),
       known: Array.from(gpr),
@@ -93,7 +99,9 @@ export class Generator {
       // The linker checks again with branches taken into account; this keeps most candidates alive.
       if (form.read & undefinedFlags) continue;
       if (form.last && units.length !== length - 1 && random.chance(0.9)) continue;
-      const unit = unitOf(draft, form, units.length, length);
+      const any = unitOf(draft, form, units.length, length);
+      const unit = draft.host === "AMD" ? adapt(any, draft) : any;
+      if (!unit) continue;
       units.push(unit);
       undefinedFlags = (undefinedFlags & ~unit.written) | unit.undefinedFlags;
       for (const register of [...form.clobbers, ...unit.changed]) draft.known[register] = undefined;

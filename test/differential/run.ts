@@ -4,13 +4,16 @@
  *   npx tsx test/differential/run.ts --mode 64 --family all --seed 1 --count 100000
  *
  * `--family` is a group (integer, x87, mmx, simd, float), a family of integer instructions (alu, shift, multiply, bit,
- * move, stack, string, flow, other), the name of one form, or `all`. Ends with status 1 if anything differs.
+ * move, stack, string, segment, flow, other), the name of one form, or `all`. `--compile always` runs the programs in
+ * compiled regions, which is slower, not in the interpreter. Ends with status 1 if anything differs.
  */
 import { parseArgs } from "node:util";
+import { CompiledSubject } from "../jit/compiled-subject.ts";
 import { campaign, minimise } from "./campaign.ts";
 import { describeCase } from "./compare.ts";
 import { SoftwareSubject } from "./software.ts";
 import type { Mode } from "./state.ts";
+import { hostVendor } from "./vendor.ts";
 
 const { values } = parseArgs({
   options: {
@@ -22,15 +25,21 @@ const { values } = parseArgs({
     limit: { type: "string", default: "50" },
     /** Examples to show for each instruction that differs. */
     show: { type: "string", default: "1" },
+    compile: { type: "string", default: "never" },
     coverage: { type: "boolean", default: false },
   },
 });
 
 const mode = Number(values.mode) as Mode;
 if (mode !== 32 && mode !== 64) throw new Error("--mode is 32 or 64");
-const subject = new SoftwareSubject(mode);
+const host = hostVendor();
+if (!host) throw new Error("the host has no processor of Intel or AMD");
+if (values.compile !== "never" && values.compile !== "always") throw new Error("--compile is never or always");
+const compiled = values.compile === "always" ? new CompiledSubject(mode) : undefined;
+const subject = compiled ?? new SoftwareSubject(mode);
 const started = performance.now();
 const result = campaign(subject, {
+  host,
   mode,
   selection: values.family,
   seed: Number(values.seed),
@@ -58,4 +67,5 @@ console.log(
   `${mode}-bit ${values.family}, seed ${values.seed}: ${result.cases} cases, ${result.failures.length} differ, ` +
     `${result.timeouts} without end, ${result.unstable} unstable on the host, ${seconds.toFixed(1)} s; vectors ${vectors.join(", ")}`,
 );
+if (compiled) console.log(`${((100 * compiled.interpreted) / compiled.executed).toFixed(1)} % were interpreted`);
 process.exitCode = result.failures.length > 0 ? 1 : 0;

@@ -61,7 +61,7 @@ const RUN_LIMIT = 2_000_000;
 export class SoftwareSubject implements Subject {
   readonly name = "software CPU";
   readonly mode: Mode;
-  private readonly memory = new GuestMemory({ ramBytes: RAM_BYTES, extraBytes: 0 });
+  protected readonly memory = new GuestMemory({ ramBytes: RAM_BYTES, extraBytes: 0 });
   protected readonly vcpu: SoftwareVcpu;
   private readonly data: DataView;
   private readonly window: Uint8Array;
@@ -115,6 +115,9 @@ export class SoftwareSubject implements Subject {
     data.setBigUint64(AT.gdt + 0x20, 0x00cf_fb00_0000_ffffn, true);
     data.setBigUint64(AT.gdt + (SELECTORS_64.ss & ~7), 0x00cf_f300_0000_ffffn, true);
     data.setBigUint64(AT.gdt + (SELECTORS_64.cs & ~7), 0x00af_fb00_0000_ffffn, true);
+    // For thread-local storage, whose base is nobody's business, and the number of the processor.
+    if (this.mode === 32) data.setBigUint64(AT.gdt + 0x60, 0x00df_f300_0000_ffffn, true);
+    data.setBigUint64(AT.gdt + 0x78, 0x0040_f500_0000_0000n, true);
     LDT_SEGMENTS.forEach((segment, index) => {
       const { low, high } = descriptorWords(index);
       data.setUint32(AT.ldt + index * 8, low, true);

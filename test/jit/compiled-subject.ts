@@ -1,6 +1,6 @@
 /** The software CPU as a subject of differential tests, its code compiled. */
 import { CPU } from "../../src/cpu/state.ts";
-import { CLOCK } from "../../src/memory/layout.ts";
+import { CLOCK, HOT_BASE, HOT_ENTRIES } from "../../src/memory/layout.ts";
 import { SoftwareSubject } from "../differential/software.ts";
 import type { MachineCase, Mode, Outcome } from "../differential/state.ts";
 
@@ -17,6 +17,8 @@ export class CompiledSubject extends SoftwareSubject {
     const { state, code } = this.vcpu;
     // The code was written past everything that would notice.
     code!.reset();
+    // So were the places where an earlier program had nothing that can be compiled.
+    this.memory.bytes.fill(0, HOT_BASE, HOT_BASE + HOT_ENTRIES * 8);
     state.setNumber(CPU.interpreted, 0);
     const outcome = super.run(one);
     const { data } = state;

@@ -1,6 +1,7 @@
 /** Runs one case against the oracle and collects the differences. */
 
 import type { SoftFloat } from "../../src/cpu/softfloat/exports.ts";
+import type { Vendor } from "../differential/vendor.ts";
 import { A, type Case, FLAGS, RESULT, SECOND } from "./cases.ts";
 import { controlWord, mxcsr, Random } from "./operands.ts";
 import { type Oracle, RECORD_BYTES } from "./oracle.ts";
@@ -71,8 +72,41 @@ export interface Comparison {
   readonly distances: Map<number, number>;
 }
 
-/** Runs the case `count` times; results may differ by `tolerance` units in the last place. */
-export function compare(harness: Harness, test: Case, count: number, seed: number, tolerance = 0): Comparison {
+const OVERFLOW = 8;
+const UNDERFLOW = 0x10;
+
+/**
+ * A denormal number that FPREM and FPREM1 divide by infinity, or FSCALE scales by zero. On AMD processors it underflows
+ * if that is not masked; on Intel's it stays what it is.
+ */
+function staysOnIntel(test: Case, request: DataView, at: number): boolean {
+  const isDenormal = (request.getUint16(at + 16, true) & 0x7fff) === 0;
+  const isMasked = (request.getUint32(at + 4, true) & UNDERFLOW) !== 0;
+  if (!isDenormal || isMasked) return false;
+  const exponent = request.getUint16(at + 32, true) & 0x7fff;
+  if (test.operation === "f80_scale") return exponent === 0 && request.getBigUint64(at + 24, true) === 0n;
+  return test.operation.startsWith("f80_rem") && exponent === 0x7fff;
+}
+
+/** The smallest normal 80-bit value, or the largest that is finite. */
+function isAtEdge(view: DataView, at: number): boolean {
+  const exponent = view.getUint16(at + 8, true) & 0x7fff;
+  const significand = view.getBigUint64(at, true);
+  return exponent === 1 ? significand === 1n << 63n : exponent === 0x7ffe && significand === (1n << 64n) - 1n;
+}
+
+/**
+ * Runs the case `count` times; results may differ by `tolerance` units in the last place. On a `host` of AMD, what it
+ * does otherwise than Intel's processors is not compared.
+ */
+export function compare(
+  harness: Harness,
+  test: Case,
+  count: number,
+  seed: number,
+  tolerance = 0,
+  host: Vendor = "Intel",
+): Comparison {
   const { memory, oracle } = harness;
   const request = requests(oracle, test, count, seed);
   const answer = oracle.run(new Uint8Array(request.buffer));
@@ -84,11 +118,18 @@ export function compare(harness: Harness, test: Case, count: number, seed: numbe
   }
   for (let at = 0; at < request.byteLength; at += RECORD_BYTES) {
     const control = request.getUint32(at + 4, true);
+    if (host === "AMD" && staysOnIntel(test, request, at)) continue;
     runOurs(harness, test, request, at);
     const trapped = response.getUint32(at + 36, true) !== 0;
     const sticky = test.kind === "sse" ? control & 0x3f : 0;
     const status = (memory.getUint32(FLAGS, true) | sticky) & test.status;
     const expected = response.getUint32(at + 32, true) & test.status;
+    const range = (status ^ expected) & (OVERFLOW | UNDERFLOW);
+    if (host === "AMD" && tolerance > 0 && range !== 0 && (status ^ expected) === range) {
+      // Whether it is that or a little less or more, and so underflows or overflows, is up to the approximation.
+      if (isAtEdge(memory, RESULT) || isAtEdge(memory, SECOND)) continue;
+      if (isAtEdge(response, at) || isAtEdge(response, at + 16)) continue;
+    }
     let same = status === expected && (test.kind === "x87" || trapped === trapsOurs(memory, control));
     const ours = [bytesOf(memory, RESULT, test.bytes[0]), bytesOf(memory, SECOND, test.bytes[1])];
     const theirs = [bytesOf(response, at, test.bytes[0]), bytesOf(response, at + 16, test.bytes[1])];
