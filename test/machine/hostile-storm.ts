@@ -3,7 +3,7 @@
 import { defineDevice, ring3 } from "../../src/device/define.ts";
 import { raw } from "../../src/device/raw.ts";
 import type { DeviceClass } from "../../src/device/types.ts";
-import { createMachine, type Machine } from "../../src/machine/machine.ts";
+import { createMachine, type Machine, type MachineOptions } from "../../src/machine/machine.ts";
 import { MMIO } from "../../src/machine/platform.ts";
 import { decodeSnapshot, encodeSnapshot } from "../../src/machine/snapshot.ts";
 import { type Coverage, watchCoverage } from "./coverage.ts";
@@ -23,6 +23,8 @@ export interface StormOptions {
   readonly snapshots?: boolean;
   /** Whether every access is recorded for `coverage`; without, accesses take the short way that guests usually get. */
   readonly watch?: boolean;
+  /** Default "auto". */
+  readonly compile?: MachineOptions["compile"];
 }
 
 export interface StormResult {
@@ -78,8 +80,13 @@ const card: DeviceClass<undefined, void> = defineDevice("card", (host) => {
   });
 });
 
-export function stormMachine(): Machine {
-  const machine = createMachine({ memoryMiB: 8, clock: "instructions", files: { "opt/x": new Uint8Array(3000) } });
+export function stormMachine(compile?: MachineOptions["compile"]): Machine {
+  const machine = createMachine({
+    ...(compile && { compile }),
+    memoryMiB: 8,
+    clock: "instructions",
+    files: { "opt/x": new Uint8Array(3000) },
+  });
   machine.add(card, undefined);
   return machine;
 }
@@ -110,7 +117,7 @@ const WINDOWS = [...HOLES, ...FAVOURITES];
 export async function storm(options: StormOptions): Promise<StormResult> {
   const { seed, instructions, slice = 50_000, life = 2_000_000 } = options;
   const random = new Random(seed);
-  const machine = stormMachine();
+  const machine = stormMachine(options.compile);
   const coverage = options.watch ? watchCoverage(machine) : undefined;
   const checkGuards = guardMemory(machine);
   const ends: Record<string, number> = {};
