@@ -37,6 +37,8 @@ const NO_CONTEXT = 0;
 /** Stores beside compiled code that a page may see before its code is given up. */
 const NEAR_MISSES_MAX = 2000;
 const NEVER = 0x7fff_ffff;
+/** Arrivals until code that could not be compiled is looked at again: there may be other code by then. */
+const HOPELESS = 1_000_000;
 /** Contexts that legacy code is known for; systems need a handful. */
 const CONTEXTS_MAX = 1024;
 
@@ -262,7 +264,7 @@ export class CodeCache {
       if (changes > PATIENCE && this.mustWait(host, changes)) return 0;
       const region = this.findRegion(host, rip);
       if (region === undefined) {
-        this.countdown(host, NEVER);
+        this.countdown(host, HOPELESS);
         return 0;
       }
       this.waiting.set(key, { region, context, dx: this.state.gpr32(RDX) & 0xffff });
