@@ -1,5 +1,5 @@
 /** The menu of our guest, from the host's side: see guest/main.c. */
-import type { BootRequest, Chunk, Engine, Session } from "./engines/engine.ts";
+import type { BootRequest, Chunk, Engine, Session, Unrelated } from "./engines/engine.ts";
 
 export interface GuestTest {
   readonly name: string;
@@ -105,6 +105,11 @@ export class GuestSession {
       retired: to.retired !== undefined && from.retired !== undefined ? to.retired - from.retired : undefined,
       checksum: end[1]!,
     };
+  }
+
+  /** See `Session.burden`. */
+  burden(unrelated: Unrelated): void {
+    this.session.burden?.(unrelated);
   }
 
   /** The chunk that brought the character at `offset`. */

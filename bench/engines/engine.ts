@@ -17,6 +17,8 @@ export interface Session {
   /** Called when the process has gone; with what it said on standard error. */
   onEnd(listener: (complaint: string) => void): void;
   send(text: string): void;
+  /** Portico only: from now on the machine has this instead, beside its guest. */
+  burden?(unrelated: Unrelated): void;
   close(): Promise<void>;
 }
 
@@ -25,10 +27,9 @@ export interface BootRequest {
   readonly initrd?: string;
   readonly commandLine?: string;
   readonly memoryMiB: number;
-  /** Portico only: what the guest has nothing to do with, and must not pay for. */
-  readonly unrelated?: Unrelated;
 }
 
+/** What the guest has nothing to do with, and must not pay for. */
 export interface Unrelated {
   /** Ranges of one port, and as many of one MMIO page. */
   readonly ranges?: number;

@@ -1,9 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
-import type { Engine, Unrelated } from "./engine.ts";
+import type { Engine } from "./engine.ts";
 import { ScriptSession } from "./script-session.ts";
 
-/** `unrelated`: what the machine has beside its guest. */
-export const porticoWith = (unrelated?: Unrelated): Engine => ({
+export const portico: Engine = {
   name: "portico",
   version: () => {
     if (!existsSync(new URL("../../dist/machine/machine.js", import.meta.url))) {
@@ -13,7 +12,5 @@ export const porticoWith = (unrelated?: Unrelated): Engine => ({
     return `Portico ${version}, Node ${process.versions.node}`;
   },
   can: () => true,
-  start: (boot) => new ScriptSession("portico-host.ts", { ...boot, ...(unrelated && { unrelated }) }),
-});
-
-export const portico = porticoWith();
+  start: (boot) => new ScriptSession("portico-host.ts", boot),
+};

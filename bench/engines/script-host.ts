@@ -1,5 +1,5 @@
 /** The side of a `ScriptSession` inside the machine's own process. */
-import type { BootRequest, Chunk } from "./engine.ts";
+import type { BootRequest, Chunk, Unrelated } from "./engine.ts";
 
 export const bootRequest = (): BootRequest => JSON.parse(process.argv[2]!) as BootRequest;
 
@@ -14,7 +14,10 @@ export function sendChunk(text: string, retired?: number): void {
   process.send!(chunk);
 }
 
-export function onText(listener: (bytes: Uint8Array) => void): void {
-  process.on("message", (text) => listener(new TextEncoder().encode(text as string)));
+export function onText(listener: (bytes: Uint8Array) => void, burden?: (unrelated: Unrelated) => void): void {
+  process.on("message", (message) => {
+    if (typeof message === "string") listener(new TextEncoder().encode(message));
+    else burden?.(message as Unrelated);
+  });
   process.on("disconnect", () => process.exit());
 }

@@ -1,7 +1,7 @@
 /** A session with a machine that is a library: it lives in a Node process of its own, which runs one of our host scripts. */
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { BootRequest, Chunk, Session } from "./engine.ts";
+import type { BootRequest, Chunk, Session, Unrelated } from "./engine.ts";
 
 export class ScriptSession implements Session {
   private readonly child: ChildProcess;
@@ -39,6 +39,10 @@ export class ScriptSession implements Session {
 
   send(text: string): void {
     this.child.send(text);
+  }
+
+  burden(unrelated: Unrelated): void {
+    this.child.send(unrelated);
   }
 
   async close(): Promise<void> {
