@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { defineDevice, ring3 } from "../../src/device/define.ts";
+import { HYPERCALL, PV_ERROR } from "../../src/exits/index.ts";
 import { createMachine, type Machine } from "../../src/machine/machine.ts";
 import type { WatchedAccess } from "../../src/memory/index.ts";
 import { KERNEL, kernel, kernelWithHandler, x86 } from "./guests.ts";
@@ -382,6 +383,27 @@ describe.each(["never", "always"] as const)("watched memory, compiled: %s", (com
     expect(machine.vcpu.mmu.read32(mapped)).toBe(machine.memory.peek32(NEXT));
     inserted.dispose();
     expect(() => machine.vcpu.mmu.read32(place)).toThrow();
+  });
+
+  it("a call page of the monitor: hypercalls by a call into it", () => {
+    const place = 0xc000_0000;
+    const call = (number: number) => [...x86.mov(0, number), ...x86.mov(6, place), 0xff, 0xd6]; // CALL esi
+    const code = [
+      ...paging,
+      ...x86.mov(4, KERNEL.stack),
+      ...x86.mov(2, 0x3fd),
+      ...call(HYPERCALL.io), // IN AL, DX
+      ...x86.storeEax(KERNEL.data),
+      ...call(0x4fff),
+      ...x86.storeEax(KERNEL.data + 4),
+      ...x86.exit(0),
+    ];
+    const machine = boot(code, compile);
+    machine.insert({ virtual: place, contents: Uint8Array.of(0x0f, 0x01, 0xc1, 0xc3) }); // VMCALL; RET
+    expect(machine.runUntil(2000)).toBe(false);
+    const [status, unknown] = [0, 4].map((at) => machine.memory.peek32(KERNEL.data + at));
+    expect(status).toBe(0x60);
+    expect(unknown! | 0).toBe(PV_ERROR.unknown);
   });
 
   it("a device's page: its handler is asked before the device", () => {
