@@ -3,7 +3,7 @@
  * cached translation lets an access pass that a handler should see.
  */
 import { describe, expect, it } from "vitest";
-import { BareVcpu } from "../../../test/cpu/bare-vcpu.ts";
+import { BareVcpu, NO_DEVICES } from "../../../test/cpu/bare-vcpu.ts";
 import { Random } from "../../../test/differential/prng.ts";
 import { HANDLER_STATE, type PhysicalHandler, type VirtualHandler } from "../../memory/index.ts";
 import { PAGE_FLAG, TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_SIZE } from "../../memory/layout.ts";
@@ -228,8 +228,17 @@ class Model {
   }
 }
 
+/** Outside memory there are zeros, as in the model. */
+const ZERO_DEVICES = {
+  ...NO_DEVICES,
+  mmioRead: (_address: number, width: number, buffer: Uint8Array) => {
+    buffer.fill(0, 0, width);
+    return 0;
+  },
+};
+
 class Subject {
-  private readonly bare = new BareVcpu({ ramBytes: RAM });
+  private readonly bare = new BareVcpu({ ramBytes: RAM, io: ZERO_DEVICES });
   readonly memory = this.bare.memory;
   readonly vcpu = this.bare.vcpu;
   private readonly walks = (this.vcpu as unknown as { interpreter: { walkRead: Walk; walkWrite: Walk } }).interpreter;
