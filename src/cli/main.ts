@@ -32,116 +32,122 @@ interface Command {
   readonly build: (builder: Argv) => Argv;
 }
 
-const COMMANDS: Readonly<Record<string, Command>> = {
-  run: {
-    words: "[image]",
-    describe: "boot a guest",
-    build: (builder) =>
-      builder
-        .usage(
-          "portico run [options] [IMAGE]\n\nBoots IMAGE: a Linux bzImage, a Multiboot 1 kernel or a ROM image, recognised by its\n" +
-            "content. Without one, boots Portico's own guest, an I/O monitor on the serial console.",
-        )
-        .option("kernel", { describe: "the same as IMAGE", type: "string", nargs: 1 })
-        .option("initrd", { describe: "Initial RAM disk, or a Multiboot module", type: "string", nargs: 1 })
-        .option("append", { describe: "Kernel command line", type: "string", nargs: 1 })
-        .option("memory", {
-          describe: `RAM in MiB, at most ${MAX_MEMORY_MIB} [default: ${DEFAULT_MEMORY_MIB}]`,
-          type: "string",
-          nargs: 1,
-        })
-        .option("disk", {
-          describe:
-            "IDE disk, up to 4 times. FILE: writes are forgotten at the end; FILE,rw: they go to the file; FILE,ro: they fail",
-          type: "string",
-          nargs: 1,
-        })
-        .option("serial", {
-          describe: "Where COM1 leads: stdio, none or file:NAME [default: stdio]",
-          type: "string",
-          nargs: 1,
-        })
-        .option("profile", {
-          describe: "Show at the end which ports and MMIO ranges were accessed; with =NAME.json, write it there",
-          type: "string",
-        })
-        .option("clock", {
-          describe: "What guest time follows: host or instructions (two runs are then identical) [default: host]",
-          type: "string",
-          nargs: 1,
-        })
-        .option("io-path", {
-          describe:
-            "How port instructions reach devices: direct, or as exits that are decoded, emulated or a trap [default: direct]",
-          type: "string",
-          nargs: 1,
-        })
-        .option("compile", {
-          describe:
-            "What guest code is compiled: what is reached often (auto), all (always) or none (never) [default: auto]",
-          type: "string",
-          nargs: 1,
-        })
-        .option("watch", {
-          describe:
-            "Show each access to guest memory: phys:ADDRESS+BYTES:w, or virt: with an address or a kernel's symbol; :rw for reads too. Repeatable",
-          type: "string",
-          nargs: 1,
-        })
-        .option("watch-count", { describe: "Count them, with a table at the end, instead", type: "boolean" })
-        .option("symbols", {
-          describe: "Names for --watch: text of /proc/kallsyms, or a vmlinux [default: Linux' own, from its memory]",
-          type: "string",
-          nargs: 1,
-        })
-        .option("timeout", {
-          describe: "Stop after so many seconds, with status 124",
-          type: "string",
-          nargs: 1,
-        })
-        .example("portico run", "the I/O monitor; type help")
-        .example("portico run --kernel vmlinuz --initrd initrd.gz --append console=ttyS0", "Linux on the terminal")
-        .example("portico run --watch virt:jiffies_64 vmlinuz", "who changes a variable of the kernel")
-        .example("portico run --profile=io.json --timeout 60 kernel.elf", "a kernel under test, with its I/O counted")
-        .epilogue(
-          "On a terminal, Ctrl-A X quits and Ctrl-A H shows help; all other keys go to the guest.\n\n" +
-            "The status is the guest's: 0 after power-off, 2v + 1 after it wrote v to port 0xf4;\n" +
-            "124 after --timeout, 2 if the machine could not be started.",
-        ),
-  },
-  explain: {
-    words: "[trace]",
-    describe: "where a KVM guest's I/O went, from a trace of its host",
-    build: (builder) =>
-      builder
-        .usage(
-          "portico explain [options] TRACE\n\nReads what trace-cmd report, perf script or /sys/kernel/tracing/trace print of KVM's events,\n" +
-            "decodes every I/O exit, and shows by port, MMIO page, direction and size what they cost and who\nanswered them.",
-        )
-        .option("json", { describe: "Everything, for programs", type: "boolean" })
-        .option("top", { describe: "Lines of a table at most [default: 20]", type: "string", nargs: 1 })
-        .option("per-vcpu", { describe: "A line for each vCPU of a place", type: "boolean" })
-        .example("trace-cmd report | portico explain -", "a recording of trace-cmd")
-        .example("perf script | portico explain --json - > io.json", "one of perf, for another program")
-        .epilogue(
-          "Record with: trace-cmd record -e kvm:kvm_exit -e kvm:kvm_entry -e kvm:kvm_pio -e kvm:kvm_mmio\n" +
-            "  -e kvm:kvm_fast_mmio -e kvm:kvm_userspace_exit",
-        ),
-  },
-  bench: {
-    words: "",
-    describe: "what an access costs, by path and context",
-    build: (builder) =>
-      builder
-        .usage(
-          "portico bench [options]\n\nMeasures port and MMIO accesses on every path (decoded, emulated, trapped, by hypercall and handle)\n" +
-            "and in every context, and shows what each took.",
-        )
-        .option("json", { describe: "The figures, for programs", type: "boolean" })
-        .option("time", { describe: "Milliseconds of a measurement at least [default: 250]", type: "string", nargs: 1 })
-        .option("only", { describe: "One path alone, such as decoded", type: "string", nargs: 1 }),
-  },
-};
+const COMMANDS: ReadonlyMap<string, Command> = new Map(
+  Object.entries({
+    run: {
+      words: "[image]",
+      describe: "boot a guest",
+      build: (builder) =>
+        builder
+          .usage(
+            "portico run [options] [IMAGE]\n\nBoots IMAGE: a Linux bzImage, a Multiboot 1 kernel or a ROM image, recognised by its\n" +
+              "content. Without one, boots Portico's own guest, an I/O monitor on the serial console.",
+          )
+          .option("kernel", { describe: "the same as IMAGE", type: "string", nargs: 1 })
+          .option("initrd", { describe: "Initial RAM disk, or a Multiboot module", type: "string", nargs: 1 })
+          .option("append", { describe: "Kernel command line", type: "string", nargs: 1 })
+          .option("memory", {
+            describe: `RAM in MiB, at most ${MAX_MEMORY_MIB} [default: ${DEFAULT_MEMORY_MIB}]`,
+            type: "string",
+            nargs: 1,
+          })
+          .option("disk", {
+            describe:
+              "IDE disk, up to 4 times. FILE: writes are forgotten at the end; FILE,rw: they go to the file; FILE,ro: they fail",
+            type: "string",
+            nargs: 1,
+          })
+          .option("serial", {
+            describe: "Where COM1 leads: stdio, none or file:NAME [default: stdio]",
+            type: "string",
+            nargs: 1,
+          })
+          .option("profile", {
+            describe: "Show at the end which ports and MMIO ranges were accessed; with =NAME.json, write it there",
+            type: "string",
+          })
+          .option("clock", {
+            describe: "What guest time follows: host or instructions (two runs are then identical) [default: host]",
+            type: "string",
+            nargs: 1,
+          })
+          .option("io-path", {
+            describe:
+              "How port instructions reach devices: direct, or as exits that are decoded, emulated or a trap [default: direct]",
+            type: "string",
+            nargs: 1,
+          })
+          .option("compile", {
+            describe:
+              "What guest code is compiled: what is reached often (auto), all (always) or none (never) [default: auto]",
+            type: "string",
+            nargs: 1,
+          })
+          .option("watch", {
+            describe:
+              "Show each access to guest memory: phys:ADDRESS+BYTES:w, or virt: with an address or a kernel's symbol; :rw for reads too. Repeatable",
+            type: "string",
+            nargs: 1,
+          })
+          .option("watch-count", { describe: "Count them, with a table at the end, instead", type: "boolean" })
+          .option("symbols", {
+            describe: "Names for --watch: text of /proc/kallsyms, or a vmlinux [default: Linux' own, from its memory]",
+            type: "string",
+            nargs: 1,
+          })
+          .option("timeout", {
+            describe: "Stop after so many seconds, with status 124",
+            type: "string",
+            nargs: 1,
+          })
+          .example("portico run", "the I/O monitor; type help")
+          .example("portico run --kernel vmlinuz --initrd initrd.gz --append console=ttyS0", "Linux on the terminal")
+          .example("portico run --watch virt:jiffies_64 vmlinuz", "who changes a variable of the kernel")
+          .example("portico run --profile=io.json --timeout 60 kernel.elf", "a kernel under test, with its I/O counted")
+          .epilogue(
+            "On a terminal, Ctrl-A X quits and Ctrl-A H shows help; all other keys go to the guest.\n\n" +
+              "The status is the guest's: 0 after power-off, 2v + 1 after it wrote v to port 0xf4;\n" +
+              "124 after --timeout, 2 if the machine could not be started.",
+          ),
+    },
+    explain: {
+      words: "[trace]",
+      describe: "where a KVM guest's I/O went, from a trace of its host",
+      build: (builder) =>
+        builder
+          .usage(
+            "portico explain [options] TRACE\n\nReads what trace-cmd report, perf script or /sys/kernel/tracing/trace print of KVM's events,\n" +
+              "decodes every I/O exit, and shows by port, MMIO page, direction and size what they cost and who\nanswered them.",
+          )
+          .option("json", { describe: "Everything, for programs", type: "boolean" })
+          .option("top", { describe: "Lines of a table at most [default: 20]", type: "string", nargs: 1 })
+          .option("per-vcpu", { describe: "A line for each vCPU of a place", type: "boolean" })
+          .example("trace-cmd report | portico explain -", "a recording of trace-cmd")
+          .example("perf script | portico explain --json - > io.json", "one of perf, for another program")
+          .epilogue(
+            "Record with: trace-cmd record -e kvm:kvm_exit -e kvm:kvm_entry -e kvm:kvm_pio -e kvm:kvm_mmio\n" +
+              "  -e kvm:kvm_fast_mmio -e kvm:kvm_userspace_exit",
+          ),
+    },
+    bench: {
+      words: "",
+      describe: "what an access costs, by path and context",
+      build: (builder) =>
+        builder
+          .usage(
+            "portico bench [options]\n\nMeasures port and MMIO accesses on every path (decoded, emulated, trapped, by hypercall and handle)\n" +
+              "and in every context, and shows what each took.",
+          )
+          .option("json", { describe: "The figures, for programs", type: "boolean" })
+          .option("time", {
+            describe: "Milliseconds of a measurement at least [default: 250]",
+            type: "string",
+            nargs: 1,
+          })
+          .option("only", { describe: "One path alone, such as decoded", type: "string", nargs: 1 }),
+    },
+  }),
+);
 
 /** Everything but the commands. */
 function parserFor(name: string, words: readonly string[]): Argv {
@@ -164,9 +170,8 @@ function parserFor(name: string, words: readonly string[]): Argv {
 
 /** Of a command that comes first, as it nearly always does, the parser is that command's own: yargs starts faster. */
 function parse(words: readonly string[]): { command: string | undefined; options: RawOptions } {
-  const first = COMMANDS[words[0] ?? ""] && words[0];
-  const parser =
-    first === undefined ? parserOfAll(words) : COMMANDS[first]!.build(parserFor(`portico ${first}`, words));
+  const first = COMMANDS.get(words[0] ?? "");
+  const parser = first?.build(parserFor(`portico ${words[0]}`, words)) ?? parserOfAll(words);
   let answered = false;
   const given = first === undefined ? words : words.slice(1);
   const options = parser.parseSync(bareDash(bareProfile(given)), {}, (_error, _argv, output) => {
@@ -175,11 +180,11 @@ function parse(words: readonly string[]): { command: string | undefined; options
     answered = true;
   });
   if (answered) return { command: undefined, options };
-  const command = first ?? String(options._[0]);
+  const command = first === undefined ? String(options._[0]) : words[0]!;
   // yargs does not give those behind `--` their names: `portico run -- --strange-image`
   const names = options._.slice(first === undefined ? 1 : 0).map(String);
   if (names.length === 0) return { command, options };
-  const positional = /\w+/.exec(COMMANDS[command]!.words)?.[0];
+  const positional = /\w+/.exec(COMMANDS.get(command)!.words)?.[0];
   if (positional === undefined)
     throw new UsageError(`'${names[0]}' is not understood; \`portico ${command}\` takes options alone`);
   const named = options[positional];
@@ -194,7 +199,7 @@ function parserOfAll(words: readonly string[]): Argv {
     .strict()
     .usage("$0 COMMAND [options]\n\nBoots x86 and x86-64 guests, and shows how their I/O reaches its devices.")
     .demandCommand(1, 1, "which command? `portico run` boots a guest; `portico --help` tells more");
-  for (const [name, { words: positional, describe, build }] of Object.entries(COMMANDS)) {
+  for (const [name, { words: positional, describe, build }] of COMMANDS) {
     parser.command(`${name} ${positional}`, describe, build);
   }
   return parser;
@@ -225,7 +230,7 @@ function plain(message: string, words: readonly string[]): string {
     const names = unknown[1]!.split(", ").map((name) => {
       return words.find((word) => /^--?/.test(word) && word.replace(/^--?/, "").split("=")[0] === name) ?? `'${name}'`;
     });
-    const command = words[0] === "explain" || words[0] === "bench" ? words[0] : "run";
+    const command = COMMANDS.has(words[0]!) ? words[0] : "run";
     return `${names.join(" and ")} is not understood; \`portico ${command} --help\` lists the options`;
   }
   const text = message.replaceAll(/\s*\n\s*/g, " ");
