@@ -28,9 +28,9 @@ export function buildPvModule(): PvModule {
   if (kernel === undefined) return { missing: "no kernel: `npm run guests` fetches it" };
   const { root, tree } = headersOf(kernel, GUESTS);
   if (!existsSync(join(root, "complete"))) return { missing: "no kernel headers: `npm run guests` fetches them" };
-  for (const [tool, debianPackage] of [["make", "make"], ["gcc-12", "gcc-12"]] as const) // biome-ignore format: a table
-    if (spawnSync(tool, ["--version"]).status !== 0)
-      return { missing: `no ${tool}: Debian's package ${debianPackage}` };
+  for (const tool of ["make", "gcc-12"]) {
+    if (spawnSync(tool, ["--version"]).status !== 0) return { missing: `no ${tool}: Debian's package of that name` };
+  }
   mkdirSync(TARGET, { recursive: true });
   for (const source of SOURCES) copyChanged(source, TARGET);
   const { status, stdout, stderr } = spawnSync("make", [`KDIR=${tree}`], { cwd: TARGET, encoding: "utf8" });
