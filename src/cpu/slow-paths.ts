@@ -91,37 +91,36 @@ export class SlowPaths {
     const { context, log, scratchAt, scratch } = this;
     const { mmu, cpu } = context;
     const linear = (low: number, high: number) => (cpu.is64 ? high : 0) * TWO_32 + (low >>> 0);
-    // The budget goes down with each instruction; the access may cut it.
-    const placeAt = (budget: number) => (budget & 0xf_ffff) * TWO_32 + cpu.u32(CPU.startPc);
-    const place = () => placeAt(cpu.data.getInt32(CLOCK.budget, true));
+    // The access may cut the budget.
+    const begin = (budget = cpu.data.getInt32(CLOCK.budget, true)) => log.begin(cpu.u32(CPU.startPc), budget);
     return {
       logAccess: (kind: number, low: number, high: number, budget: number) => {
-        log.begin(placeAt(budget));
+        begin(budget);
         log.record(kind, linear(low, high), scratch, kind & 0xff);
       },
       slowRead: (_: number, low: number, high: number, bytes: number) => {
         const at = linear(low, high);
-        log.begin(place());
+        begin();
         const result = mmu.slowRead(at, bytes);
         if (result === scratchAt) log.record(LOGGED.read | bytes, at, scratch, bytes);
         return result;
       },
       slowWrite: (_: number, low: number, high: number, bytes: number) => {
         const at = linear(low, high);
-        log.begin(place());
+        begin();
         const result = mmu.slowWrite(at, bytes);
         if (result !== 0) log.record(LOGGED.write | bytes, at, scratch, bytes);
         return result;
       },
       slowModify: (_: number, low: number, high: number, bytes: number) => {
         const at = linear(low, high);
-        log.begin(place());
+        begin();
         const result = mmu.slowModify(at, bytes);
         if (result === scratchAt) log.record(LOGGED.modify | bytes, at, scratch, bytes);
         return result;
       },
       slowProve: (_: number, low: number, high: number, bytes: number) => {
-        log.begin(place());
+        begin();
         return mmu.slowProve(linear(low, high), bytes);
       },
     };

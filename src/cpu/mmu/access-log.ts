@@ -1,3 +1,6 @@
+/** No host address of an instruction. */
+const NOWHERE = -1;
+
 /**
  * What an instruction in compiled code has done by slow paths, so that the interpreter can run it again: accesses are
  * answered from here, in order, and reach no device twice. Reads of plain memory are not in it: they give the same again.
@@ -6,7 +9,8 @@ export class AccessLog {
   /** Called when the interpreter begins or ends to run an instruction again. */
   private readonly onReplay: (replaying: boolean) => void;
   private isReplaying = false;
-  private place = -1;
+  private budget = 0;
+  private pc = NOWHERE;
   private count = 0;
   private cursor = 0;
   private readonly kinds = new Int32Array(64);
@@ -28,10 +32,14 @@ export class AccessLog {
     this.onReplay(replaying);
   }
 
-  /** Before each access, even one that will not be recorded. `place` tells instructions apart: of others nothing is kept. */
-  begin(place: number): void {
-    if (place === this.place) return;
-    this.place = place;
+  /**
+   * Before each access, even one that will not be recorded. The host address of the instruction and the budget before it,
+   * which goes down in a slice, tell instructions apart: of others nothing is kept.
+   */
+  begin(pc: number, budget: number): void {
+    if (pc === this.pc && budget === this.budget) return;
+    this.pc = pc;
+    this.budget = budget;
     this.count = 0;
   }
 
@@ -67,7 +75,7 @@ export class AccessLog {
     this.setReplaying(false);
     this.count = 0;
     this.cursor = 0;
-    this.place = -1;
+    this.pc = NOWHERE;
   }
 }
 
