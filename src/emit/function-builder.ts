@@ -3,6 +3,8 @@ import { ByteWriter } from "./byte-writer.ts";
 import {
   BINARY,
   COMPARE,
+  EXTEND_S,
+  EXTEND_U,
   F32_CONST,
   F64_CONST,
   I32_CONST,
@@ -193,7 +195,7 @@ export class FunctionBuilder implements FunctionRef {
   /** i64 to its low 32 bits. */
   wrap(a: Expr): Expr {
     if (a.op === I64_CONST) return this.i32(Number(BigInt.asIntN(32, a.immediate as bigint)));
-    if (a.op === 0xac || a.op === 0xad) return a.a!;
+    if (a.op === EXTEND_S || a.op === EXTEND_U) return a.a!;
     return new Expr("i32", WRAP, undefined, a);
   }
 
@@ -201,13 +203,13 @@ export class FunctionBuilder implements FunctionRef {
   u64(a: Expr): Expr {
     if (a.op === I32_CONST) return this.i64((a.immediate as number) >>> 0);
     if (a.op === WRAP && a.a!.narrow) return a.a!;
-    return new Expr("i64", 0xad, undefined, a, undefined, undefined, true);
+    return new Expr("i64", EXTEND_U, undefined, a, undefined, undefined, true);
   }
 
   /** i32 sign-extended to i64. */
   s64(a: Expr): Expr {
     if (a.op === I32_CONST) return this.i64(a.immediate as number);
-    return new Expr("i64", 0xac, undefined, a);
+    return new Expr("i64", EXTEND_S, undefined, a);
   }
 
   /** Any unary conversion by opcode, e.g. 0xbf (f64.reinterpret_i64), 0xb9 (f64.convert_i64_s), 0xfc06. */
@@ -281,6 +283,11 @@ export class FunctionBuilder implements FunctionRef {
 
   get(variable: Variable): Expr {
     return new Expr(variable.type, LOCAL_GET, variable.index);
+  }
+
+  /** A local of which somebody knows more: see `Expr.narrow`. */
+  protected knownNarrow(local: Expr): Expr {
+    return new Expr(local.type, LOCAL_GET, local.immediate, undefined, undefined, undefined, true);
   }
 
   /** The value of a variable now, safe against later assignments. */
@@ -532,7 +539,6 @@ export class FunctionBuilder implements FunctionRef {
   }
 }
 
-/** Constants meet constants, and neutral elements vanish: what operand providers with known operands live on. */
 /** See `Expr.narrow`. */
 function isNarrow(name: keyof typeof BINARY, left: Expr, right: Expr): boolean {
   switch (name) {
@@ -550,6 +556,7 @@ function isNarrow(name: keyof typeof BINARY, left: Expr, right: Expr): boolean {
   }
 }
 
+/** Constants meet constants, and neutral elements vanish: what operand providers with known operands live on. */
 function foldBinary(name: keyof typeof BINARY, left: Expr, right: Expr): Expr | undefined {
   if (right.op === I32_CONST) return foldBinary32(name, left, right.immediate as number);
   if (right.op === I64_CONST) return foldBinary64(name, left, right.immediate as bigint);

@@ -6,8 +6,10 @@ export const F32_CONST = 0x43;
 export const F64_CONST = 0x44;
 export const SELECT = 0x1b;
 
-/** i32.wrap_i64 */
+/** i32.wrap_i64, i64.extend_i32_s and i64.extend_i32_u */
 export const WRAP = 0xa7;
+export const EXTEND_S = 0xac;
+export const EXTEND_U = 0xad;
 
 /** Binary operations by name: [i32, i64, f32, f64]. 0: does not exist for the type. */
 export const BINARY = {

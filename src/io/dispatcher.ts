@@ -25,7 +25,7 @@ export interface InstructionSource {
    * instruction that faults (before its exception is delivered), and a delivery that is complete.
    */
   instructionTag(): number;
-  /** A write was promised for after this instruction: leave the run loop and call `flushCommits` before the next one. */
+  /** A write was promised for after this instruction: call `flushCommits` before the next one. */
   requestCheck?(): void;
 }
 

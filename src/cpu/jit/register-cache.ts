@@ -9,8 +9,6 @@ interface RegisterValue {
   readonly expr: Expr;
   /** Not (yet) in the vCPU block. */
   readonly dirty: boolean;
-  /** Known to be zero above bit 31. */
-  readonly low32: boolean;
 }
 
 /** The arithmetic flags at this point of the code. */
@@ -126,34 +124,38 @@ export abstract class RegisterCache extends LazyValues {
 
   private register(register: number): RegisterValue {
     const variable = this.pinned?.gprs.get(register);
-    if (variable) return { expr: this.snapshot(variable), dirty: true, low32: false };
+    if (variable) return { expr: this.snapshot(variable), dirty: true };
     let value = this.gprs[register];
     if (value === undefined) {
-      value = { expr: this.home(register), dirty: false, low32: this.homesLow32 };
+      value = { expr: this.asGpr(this.home(register)), dirty: false };
       this.gprs[register] = value;
     }
     return value;
   }
 
-  private setRegister(register: number, expr: Expr, low32: boolean): void {
+  /** A local that holds a register. */
+  private asGpr(local: Expr): Expr {
+    return this.homesLow32 ? this.knownNarrow(local) : local;
+  }
+
+  private setRegister(register: number, expr: Expr): void {
     const variable = this.pinned?.gprs.get(register);
     if (variable) this.set(variable, expr);
-    else this.gprs[register] = { expr: this.settle(expr), dirty: true, low32 };
+    else this.gprs[register] = { expr: this.settle(expr), dirty: true };
   }
 
   readGpr(register: number, width: OperandWidth = this.width): Expr {
-    const { expr, low32 } = this.register(register);
-    return width === 64 || (width === 32 && low32) ? expr : this.zx(expr, width);
+    return this.zx(this.register(register).expr, width);
   }
 
   writeGpr(register: number, value: Expr, width: OperandWidth = this.width): void {
     if (width >= 32) {
-      this.setRegister(register, this.zx(value, width), width === 32);
+      this.setRegister(register, this.zx(value, width));
       return;
     }
     const mask = width === 16 ? 0xffff : 0xff;
-    const { expr, low32 } = this.register(register);
-    this.setRegister(register, this.or(this.and(expr, ~mask), this.and(value, mask)), low32);
+    const { expr } = this.register(register);
+    this.setRegister(register, this.or(this.and(expr, ~mask), this.and(value, mask)));
   }
 
   /** AH, CH, DH, BH by the number of the register they are part of. */
@@ -162,8 +164,8 @@ export abstract class RegisterCache extends LazyValues {
   }
 
   protected writeHigh(register: number, value: Expr): void {
-    const { expr, low32 } = this.register(register);
-    this.setRegister(register, this.or(this.and(expr, ~0xff00), this.shl(this.and(value, 0xff), 8)), low32);
+    const { expr } = this.register(register);
+    this.setRegister(register, this.or(this.and(expr, ~0xff00), this.and(this.shl(value, 8), 0xff00)));
   }
 
   readAh(): Expr {
@@ -348,7 +350,7 @@ export abstract class RegisterCache extends LazyValues {
     }
     this.moveCode(end, at);
     for (const [key, variable] of merged) {
-      if (key < FLAGS_RESULT) this.gprs[key] = { expr: this.get(variable), dirty: true, low32: this.homesLow32 };
+      if (key < FLAGS_RESULT) this.gprs[key] = { expr: this.asGpr(this.get(variable)), dirty: true };
     }
     const [result, carry] = [merged.get(FLAGS_RESULT), merged.get(FLAGS_CARRY)];
     if (result && carry) this.flags = { ...AT_HOME, result: this.get(result), carry: this.get(carry), dirty: true };
@@ -376,7 +378,7 @@ export abstract class RegisterCache extends LazyValues {
     body();
     this.pinned = undefined;
     for (const [register, variable] of gprs) {
-      this.gprs[register] = { expr: this.freeze(variable), dirty: true, low32: false };
+      this.gprs[register] = { expr: this.freeze(variable), dirty: true };
     }
     this.flags = {
       ...AT_HOME,

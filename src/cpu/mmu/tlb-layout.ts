@@ -80,6 +80,9 @@ export const MMIO_SITE = {
   linear: 8,
 } as const;
 
+/** Instructions are seldom closer together than some bytes, and hot ones lie in a few hundred. */
+export const MMIO_SITE_SHIFT = 6;
+
 /** Linear (signed) and guest-physical address of an access outside memory. */
 export interface DeviceSite {
   readonly linear: bigint;
@@ -90,6 +93,3 @@ export interface DeviceSite {
 export function mmioSite(pc: number): number {
   return ((pc ^ (pc >>> MMIO_SITE_SHIFT)) & (MMIO_SITES.entries - 1)) * MMIO_SITES.entrySize;
 }
-
-/** Instructions are seldom closer together than some bytes, and hot ones lie in a few hundred. */
-export const MMIO_SITE_SHIFT = 6;
