@@ -8,18 +8,22 @@ const RAM_MIB = 16;
 /** Device memory, at the next 4 MiB page behind RAM, and where the guest maps it. */
 const MMIO = RAM_MIB * 2 ** 20;
 const MAPPED = 0x4000_0000;
+/** Another large page, whose translation takes the place of that of `MAPPED` in a TLB of device pages. */
+const ALIAS = MAPPED + 0x40_0000;
+const RAM_PAGE = 0x80_0000;
 const DIRECTORY = KERNEL.data + 0x1000;
 /** Long enough for the loop to be compiled in the first pass. */
 const PASSES = 3_000_000;
 const LARGE = 0x83;
 
-/** Two registers: each read and write changes the one that it reaches. */
+/** Three registers: each read and write changes the one that it reaches. The last lies in a page of its own. */
+const REGISTERS = { first: 0, second: 0x20, elsewhere: 0x40_0000 } as const;
 const counters = (seen: { builds: number }) =>
   defineDevice("counters", (host) => {
-    const r = host.registers({ first: "u32", second: "u32" });
-    for (const [index, name] of (["first", "second"] as const).entries()) {
+    const r = host.registers({ first: "u32", second: "u32", elsewhere: "u32" });
+    for (const name of Object.keys(REGISTERS) as (keyof typeof REGISTERS)[]) {
       host.mmio(
-        { base: MMIO + index * 0x20, length: 0x20 },
+        { base: MMIO + REGISTERS[name], length: 0x20 },
         {
           read: raw((x) => {
             seen.builds++;
@@ -38,9 +42,9 @@ const counters = (seen: { builds: number }) =>
 /** One loop that reads and writes what ESI points to, called for each target; between them, page tables change. */
 function guest(): Uint8Array {
   const directory = (entry: number, value: number) => x86.store(DIRECTORY + entry * 4, value);
-  const map = (physical: number) => [
-    ...directory(MAPPED >>> 22, physical | LARGE),
-    ...[0x0f, 0x01, 0x3d, ...x86.dword(MAPPED)], // INVLPG
+  const map = (physical: number, linear = MAPPED) => [
+    ...directory(linear >>> 22, physical | LARGE),
+    ...[0x0f, 0x01, 0x3d, ...x86.dword(linear)], // INVLPG
   ];
   const identity = [0, 1, 2, 3].flatMap((page) => directory(page, (page << 22) | LARGE));
   const paging = [
@@ -62,13 +66,17 @@ function guest(): Uint8Array {
     pass(MAPPED);
     pass(MAPPED + 0x20);
     pass(KERNEL.data, 1000);
-    code.push(...map(0x80_0000)); // RAM
+    code.push(...map(RAM_PAGE));
     pass(MAPPED, 1000);
     code.push(...map(MMIO));
     pass(MAPPED);
-    code.push(...x86.load(MAPPED), ...x86.storeEax(KERNEL.data + 0x100));
-    code.push(...x86.load(MAPPED + 0x20), ...x86.storeEax(KERNEL.data + 0x104));
-    code.push(0x89, 0x1d, ...x86.dword(KERNEL.data + 0x108));
+    code.push(...map(MMIO + REGISTERS.elsewhere));
+    pass(MAPPED, 1000);
+    // Once more RAM, while another address is known to lead to the device.
+    code.push(...map(MMIO, ALIAS), ...map(RAM_PAGE));
+    code.push(...x86.load(ALIAS), ...x86.storeEax(ALIAS + 4));
+    pass(MAPPED, 1000);
+    code.push(0x89, 0x1d, ...x86.dword(KERNEL.data + 0x100));
     return [...code, ...x86.exit(0), ...x86.halt];
   };
   const setup = [...x86.mov(4, KERNEL.stack), ...identity, ...map(MMIO), ...paging];
@@ -83,7 +91,7 @@ async function run(compile: "auto" | "never") {
   const before = seen.builds;
   machine.boot({ image: guest() });
   const { status } = await machine.run();
-  const results = [0x100, 0x104, 0x108, 4].map((at) => machine.memory.read32(KERNEL.data + at));
+  const results = [KERNEL.data + 0x100, KERNEL.data + 4, RAM_PAGE + 4].map((at) => machine.memory.read32(at));
   const ranges = machine.profile().ranges.filter(({ owner }) => owner === "counters");
   return { status, results, ranges, inPlace: seen.builds - before };
 }
@@ -93,8 +101,25 @@ describe("device memory that compiled code reaches in place", () => {
     const { inPlace: none, ...interpreted } = await run("never");
     const { inPlace, ...compiled } = await run("auto");
     expect(compiled).toEqual(interpreted);
-    expect(interpreted.ranges.length).toBe(2);
+    expect(interpreted.ranges.length).toBe(3);
     expect(none).toBe(0);
     expect(inPlace).toBeGreaterThan(0);
+  });
+
+  it("is seen by a handler that comes later", () => {
+    const hits = (["never", "auto"] as const).map((compile) => {
+      const machine = createMachine({ memoryMiB: RAM_MIB, clock: "instructions", compile });
+      machine.add(counters({ builds: 0 }), undefined);
+      machine.boot({ image: guest() });
+      machine.runUntil(PASSES * 4);
+      const { physical } = machine.memory.handlers;
+      const range = { base: MMIO, length: 0x1000, owner: "test" };
+      const handler = physical.register({ kind: "mmio", ...range, callback: () => undefined });
+      machine.runUntil(PASSES * 4 + 5000);
+      machine.dispose();
+      return handler.hits;
+    });
+    expect(hits[0]).toBeGreaterThan(1000);
+    expect(hits[1]).toBe(hits[0]);
   });
 });
