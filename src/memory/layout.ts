@@ -23,8 +23,12 @@ export const HOT_ENTRIES = 8192;
 export const JUMP_CACHE_BASE = HOT_BASE + HOT_ENTRIES * 8;
 export const JUMP_CACHE_ENTRIES = 4096;
 export const JUMP_CACHE_ENTRY_SIZE = 32;
+/** Where indirect jumps of compiled code went, see `cpu/jit/jump-sites.ts`. */
+export const JUMP_SITES_BASE = JUMP_CACHE_BASE + JUMP_CACHE_ENTRIES * JUMP_CACHE_ENTRY_SIZE;
+export const JUMP_SITES = 512;
+export const JUMP_SITE_SIZE = 256;
 /** What emitted code sees of the port and MMIO spaces; see `IO`. */
-export const IO_BASE = JUMP_CACHE_BASE + JUMP_CACHE_ENTRIES * JUMP_CACHE_ENTRY_SIZE;
+export const IO_BASE = JUMP_SITES_BASE + JUMP_SITES * JUMP_SITE_SIZE;
 /** Ranges with raw handlers that emitted code can reach; further ones are answered through TypeScript. */
 export const IO_SLOTS = 0x4000;
 

@@ -12,8 +12,12 @@ import { CPU, RDX } from "../state.ts";
 import type { VcpuState } from "../vcpu-state.ts";
 import type { KnownDevices } from "./device-access.ts";
 import { contextValues, dispatcherModule, hotEntry, JUMP_CACHE, jumpCacheIndex } from "./dispatcher.ts";
+import { JumpSites } from "./jump-sites.ts";
+import type { CodeContext } from "./memory-access.ts";
 import { codeContext, type Region } from "./region.ts";
 import type { RegionCompiler } from "./region-compiler.ts";
+
+const placeKey = (host: number, rip: bigint, context: number): string => `${host}/${rip}/${context}`;
 
 /** What the compiler is told about when to work, and how much of it to keep. */
 export interface CodeCacheOptions {
@@ -53,6 +57,10 @@ interface Compiled {
   readonly to: number;
   readonly slot: number;
   readonly instructions: number;
+  readonly blocks: number;
+  /** What it was found with. */
+  readonly codeContext: CodeContext;
+  readonly dx: number;
 }
 
 interface CodePage {
@@ -77,6 +85,8 @@ export interface CodeStatistics {
   /** Kinds of modes and segments that legacy code was met in. */
   contexts: number;
   modules: number;
+  /** Regions that took the place of older ones, which knew less of their jumps. */
+  recompilations: number;
   invalidations: number;
   flushes: number;
 }
@@ -88,6 +98,7 @@ export class CodeCache {
     instructions: 0,
     contexts: 0,
     modules: 0,
+    recompilations: 0,
     invalidations: 0,
     flushes: 0,
   };
@@ -116,6 +127,7 @@ export class CodeCache {
   /** Numbers are not used twice; 2 and 3 are 64-bit mode. */
   private nextContext = 4;
   private readonly words: Int32Array;
+  private readonly jumps: JumpSites;
   private readonly raw: KnownDevices["raw"] | undefined;
 
   constructor(
@@ -142,6 +154,7 @@ export class CodeCache {
     this.threshold = options.threshold;
     this.capacity = options.capacity ?? CAPACITY;
     this.words = new Int32Array(memory.memory.buffer);
+    this.jumps = new JumpSites(memory.memory);
     const dispatcher = new WebAssembly.Instance(new WebAssembly.Module(dispatcherModule()), {
       env: {
         memory: memory.memory,
@@ -165,6 +178,7 @@ export class CodeCache {
     this.code.clear();
     this.waiting.clear();
     this.delayed.clear();
+    this.jumps.reset();
     this.freeSlots.length = 0;
     this.usedSlots = 0;
     this.statistics.instructions = 0;
@@ -258,11 +272,13 @@ export class CodeCache {
 
   /** Compiles the code, now or with others. */
   private want(host: number, rip: bigint, context: number): number {
-    const key = `${host}/${rip}/${context}`;
-    if (!this.waiting.has(key)) {
+    const key = placeKey(host, rip, context);
+    // What is reached as often again while it waits has waited long enough.
+    const urgent = this.waiting.has(key);
+    if (!urgent) {
       const changes = this.pages.get(host >>> PAGE_SHIFT)?.changes ?? 0;
       if (changes > PATIENCE && this.mustWait(host, changes)) return 0;
-      const region = this.findRegion(host, rip);
+      const region = this.findRegion(host, rip, codeContext(this.state));
       if (region === undefined) {
         this.countdown(host, HOPELESS);
         return 0;
@@ -271,7 +287,7 @@ export class CodeCache {
       // From now on its code may not change unnoticed.
       this.watchedPage(host >>> PAGE_SHIFT);
     }
-    if (this.threshold > 0 && this.waiting.size < BATCH) {
+    if (this.threshold > 0 && this.waiting.size < BATCH && !urgent) {
       this.countdown(host, this.threshold);
       return 0;
     }
@@ -296,9 +312,8 @@ export class CodeCache {
     return true;
   }
 
-  private findRegion(host: number, rip: bigint): Region | undefined {
-    const { state, memory } = this;
-    const context = codeContext(state);
+  private findRegion(host: number, rip: bigint, context: CodeContext): Region | undefined {
+    const { memory } = this;
     const before = host & (PAGE_SIZE - 1);
     let after = PAGE_SIZE - before;
     let start = before;
@@ -308,12 +323,27 @@ export class CodeCache {
       start = Math.min(start, offset);
     }
     const signed = BigInt.asIntN(64, rip);
-    return this.compiler().find({ bytes: memory.bytes, host, before: start, after, rip: signed }, context);
+    const place = { bytes: memory.bytes, host, before: start, after, rip: signed };
+    return this.compiler().find(place, context, (jump) => this.jumps.targets(jump));
   }
 
   /** A slice begins: what has waited long enough is compiled. */
   beginSlice(): void {
+    for (const jump of this.jumps.learn()) this.compileAgain(jump);
     if (this.waiting.size > 0 && ++this.slicesWaited >= SLICES_WAITED_MAX) this.compileWaiting();
+  }
+
+  /** More is known now of the indirect jump at a host address: regions that it leaves may go on where it leads. */
+  private compileAgain(jump: number): void {
+    for (const one of this.pages.get(jump >>> PAGE_SHIFT)?.regions ?? []) {
+      const { host, rip, context, dx } = one;
+      const place = placeKey(host, rip, context);
+      if (jump < one.from || jump >= one.to || this.waiting.has(place)) continue;
+      const better = this.findRegion(host, rip, one.codeContext);
+      if (better !== undefined && better.blocks.length > one.blocks) {
+        this.waiting.set(place, { region: better, context, dx });
+      }
+    }
   }
 
   /** Compiles what waits. */
@@ -330,12 +360,13 @@ export class CodeCache {
       this.compiler().compile(
         waiting.map(({ region }) => region),
         waiting.map((one) => this.knownDevices(one)),
+        (jump) => this.jumps.watch(jump),
       ),
     );
     const { exports } = new WebAssembly.Instance(module, this.imports());
     this.statistics.modules++;
-    waiting.forEach(({ region, context }, index) => {
-      this.add(region, context, exports[`r${index}`] as CallableFunction);
+    waiting.forEach((one, index) => {
+      this.add(one, exports[`r${index}`] as CallableFunction);
     });
   }
 
@@ -344,11 +375,16 @@ export class CodeCache {
     return raw && { raw, dx, user: (context & 1) !== 0, site: (host) => deviceSite(state, host) };
   }
 
-  private add(region: Region, context: number, run: CallableFunction): void {
-    const slot = this.freeSlots.pop() ?? this.newSlot();
-    this.table.set(slot, run);
+  private add({ region, context, dx }: Waiting, run: CallableFunction): void {
     const { host } = region;
     const rip = BigInt.asUintN(64, region.rip);
+    const before = this.code.get(host)?.find((one) => one.rip === rip && one.context === context);
+    if (before !== undefined) {
+      this.drop(before);
+      this.statistics.recompilations++;
+    }
+    const slot = this.freeSlots.pop() ?? this.newSlot();
+    this.table.set(slot, run);
     const one: Compiled = {
       rip,
       ripLow: Number(BigInt.asUintN(32, rip)),
@@ -359,6 +395,9 @@ export class CodeCache {
       to: host + region.to,
       slot,
       instructions: region.instructions,
+      blocks: region.blocks.length,
+      codeContext: region.context,
+      dx,
     };
     const here = this.code.get(host);
     if (here) here.push(one);
@@ -417,6 +456,7 @@ export class CodeCache {
     for (const one of page.regions) {
       if (one.from < from + length && from < one.to) {
         this.drop(one);
+        this.jumps.forget(one.from, one.to);
         dropped = true;
       }
     }

@@ -6,14 +6,14 @@ export const edge = (from: BasicBlock, to: BasicBlock): string => `${from.index}
 export function successors(block: BasicBlock): BasicBlock[] {
   const all: BasicBlock[] = [];
   if (block.taken) all.push(block.taken);
-  all.push(...block.returns);
+  all.push(...block.seen);
   if (block.next) all.push(block.next);
   return all;
 }
 
 /** A jump that is not the last thing of its block, so that its target needs a label. */
 const jumps = (block: BasicBlock): BasicBlock[] =>
-  block.taken && block.instructions.at(-1)!.traits.continues ? [block.taken, ...block.returns] : [...block.returns];
+  block.taken && block.instructions.at(-1)!.traits.continues ? [block.taken, ...block.seen] : [...block.seen];
 
 /** A block on the way to which the budget is looked at: it runs again and again, or behind units that took their own. */
 export function isCheckpoint(block: BasicBlock, region: Region): boolean {

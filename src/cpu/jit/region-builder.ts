@@ -8,8 +8,9 @@ import { CPU } from "../state.ts";
 import { CompiledOperands } from "./compiled-builder.ts";
 import { edge, isCheckpoint, successors } from "./control-flow.ts";
 import { flagsNeededAt } from "./flag-liveness.ts";
+import { JUMP_SITE, JUMP_SITE_TARGETS } from "./jump-sites.ts";
 import type { CodeContext, CompiledModule, Place } from "./memory-access.ts";
-import type { BasicBlock, Region } from "./region.ts";
+import { type BasicBlock, isIndirect, type Region } from "./region.ts";
 
 /** What a compiled region returns. */
 export const REGION = {
@@ -29,6 +30,8 @@ const REGION_TYPE = { params: ["i32"], results: ["i32"] } as const;
 
 /** Writes a region as one function: blocks in structured control flow, and the three ways out. */
 export class RegionBuilder extends CompiledOperands {
+  /** Where the indirect jump at a host address is noted, see `JumpSites`. */
+  jumpSite: (host: number) => number | undefined = () => undefined;
   private plan: Region | undefined;
   private current: BasicBlock | undefined;
   /** An unconditional jump of the current block to another one, which follows when the instruction is written. */
@@ -244,13 +247,24 @@ export class RegionBuilder extends CompiledOperands {
         }
         return;
       }
-      for (const site of current.returns) {
+      for (const site of current.seen) {
         if (inside(site)) {
           this.if(this.eq(settled, this.i64(this.startOf(site))), () => this.branchTo(site), undefined, true);
         }
       }
+      if (isIndirect(current.instructions.at(-1)!)) this.noteJump(settled);
     }
     this.leaveTo(settled);
+  }
+
+  /** An indirect jump out of the region: where to, for those who compile it the next time. */
+  private noteJump(target: Expr): void {
+    const site = this.jumpSite(this.place.host);
+    if (site === undefined) return;
+    const zero = this.i32(0);
+    const left = this.let(this.sub(this.load("i32", 4, zero, site + JUMP_SITE.left), 1));
+    this.store(4, zero, left, site + JUMP_SITE.left);
+    this.store(4, this.shl(this.and(left, JUMP_SITE_TARGETS - 1), 2), this.wrap(target), site + JUMP_SITE.targets);
   }
 
   private startOf(block: BasicBlock): bigint {

@@ -8,7 +8,7 @@ import type { KnownDevices } from "./device-access.ts";
 import type { CodeContext, CompiledModule } from "./memory-access.ts";
 import type { Region } from "./region.ts";
 import { RegionBuilder } from "./region-builder.ts";
-import { type CodePlace, REGION_LIMITS, RegionFinder, type RegionLimits } from "./region-finder.ts";
+import { type CodePlace, REGION_LIMITS, RegionFinder, type RegionLimits, type SeenTargets } from "./region-finder.ts";
 import { TraitTable } from "./traits.ts";
 
 export interface CompilerOptions {
@@ -29,12 +29,16 @@ export class RegionCompiler {
   }
 
   /** The region that begins at a place; undefined when not even its first instruction can be compiled. */
-  find(place: CodePlace, context: CodeContext): Region | undefined {
-    return this.finder.find(place, context);
+  find(place: CodePlace, context: CodeContext, seenTargets?: SeenTargets): Region | undefined {
+    return this.finder.find(place, context, seenTargets);
   }
 
   /** A module that exports region i as `r<i>`: (cpu) → REGION. It imports from `coldModule`, the interpreter and soft-float. */
-  compile(regions: readonly Region[], devices?: readonly (KnownDevices | undefined)[]): Uint8Array<ArrayBuffer> {
+  compile(
+    regions: readonly Region[],
+    devices?: readonly (KnownDevices | undefined)[],
+    jumpSite?: (host: number) => number | undefined,
+  ): Uint8Array<ArrayBuffer> {
     const helpers = new Set<string>();
     for (const { blocks } of regions) {
       for (const { instructions } of blocks) {
@@ -45,6 +49,7 @@ export class RegionCompiler {
     regions.forEach((region, index) => {
       const x = RegionBuilder.create(parts, `r${index}`, region.context);
       x.devices = devices?.[index];
+      if (jumpSite !== undefined) x.jumpSite = jumpSite;
       x.write(region);
       parts.module.export(`r${index}`, x);
     });

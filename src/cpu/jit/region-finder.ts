@@ -2,7 +2,7 @@ import { type Decoder, MAX_LENGTH } from "../decode/decoder.ts";
 import { formWidth } from "../isa/define.ts";
 import { analyse } from "./control-flow.ts";
 import type { CodeContext } from "./memory-access.ts";
-import type { BasicBlock, Region, RegionInstruction } from "./region.ts";
+import { type BasicBlock, isIndirect, type Region, type RegionInstruction } from "./region.ts";
 import type { TraitTable } from "./traits.ts";
 
 export interface RegionLimits {
@@ -17,6 +17,15 @@ const RETURN_SITES_MAX = 4;
 
 const CONDITIONAL = new Set(["jcc", "loop", "loope", "loopne", "jcxz"]);
 const RETURNS = new Set(["ret", "ret imm"]);
+const CALLS = new Set(["call rel", "call r/m"]);
+
+/** Where the indirect jump at a host address was seen to go: low halves of addresses (offsets in CS). */
+export type SeenTargets = (host: number) => readonly number[];
+
+interface Call {
+  readonly target: number;
+  readonly site: number;
+}
 
 interface Draft {
   readonly start: number;
@@ -48,10 +57,12 @@ export class RegionFinder {
   }
 
   /** Undefined when not even the first instruction can be compiled. */
-  find(place: CodePlace, context: CodeContext): Region | undefined {
+  find(place: CodePlace, context: CodeContext, seenTargets: SeenTargets = () => []): Region | undefined {
     const found = new Map<number, RegionInstruction>();
     const leaders = new Set<number>([0]);
-    const calls: { readonly target: number; readonly site: number }[] = [];
+    /** Where the instructions that end blocks may go, by their offsets. */
+    const jumps = new Map<number, readonly number[]>();
+    const calls: Call[] = [];
     const work = [0];
     while (work.length > 0 && leaders.size <= this.limits.blocks) {
       let offset = work.shift()!;
@@ -62,19 +73,21 @@ export class RegionFinder {
         found.set(offset, one);
         offset += one.decoded.length;
         if (!one.traits.ends) continue;
-        const target = this.target(one, place, context);
-        const isCall = one.decoded.form!.name === "call rel";
-        for (const leader of target === undefined ? [] : isCall ? [target, offset] : [target]) {
+        const targets = this.targets(one, place, context, seenTargets);
+        jumps.set(one.offset, targets);
+        const isCall = CALLS.has(one.decoded.form!.name);
+        for (const leader of isCall && targets.length > 0 ? [...targets, offset] : targets) {
           leaders.add(leader);
           work.push(leader);
         }
-        if (isCall && target !== undefined) calls.push({ target, site: offset });
+        if (isCall) for (const target of targets) calls.push({ target, site: offset });
         if (!one.traits.continues) break;
         leaders.add(offset);
       }
     }
     if (!found.has(0)) return undefined;
-    return this.build(place, context, found, leaders, calls);
+    const blocks = this.blocks(found, leaders, jumps, calls);
+    return this.region(place, context, blocks);
   }
 
   private decode(place: CodePlace, context: CodeContext, offset: number): RegionInstruction | undefined {
@@ -98,13 +111,28 @@ export class RegionFinder {
     return offset >= -place.before && offset < place.after ? offset : undefined;
   }
 
-  private build(
+  /** Offsets in reach that the last instruction of a block may jump to. */
+  private targets(
+    one: RegionInstruction,
     place: CodePlace,
     context: CodeContext,
+    seenTargets: SeenTargets,
+  ): readonly number[] {
+    const target = this.target(one, place, context);
+    if (target !== undefined) return [target];
+    if (!isIndirect(one)) return [];
+    const rip = Number(BigInt.asUintN(32, place.rip));
+    return seenTargets(place.host + one.offset)
+      .map((low) => (low - rip) | 0)
+      .filter((offset) => offset >= -place.before && offset < place.after);
+  }
+
+  private blocks(
     found: ReadonlyMap<number, RegionInstruction>,
     leaders: ReadonlySet<number>,
-    calls: readonly { readonly target: number; readonly site: number }[],
-  ): Region {
+    jumps: ReadonlyMap<number, readonly number[]>,
+    calls: readonly Call[],
+  ): BasicBlock[] {
     const drafts: Draft[] = [];
     for (const start of leaders) {
       const first = found.get(start);
@@ -124,26 +152,29 @@ export class RegionFinder {
       end,
       taken: undefined,
       next: undefined,
-      returns: [],
+      seen: [],
     }));
     const at = new Map(drafts.map(({ start }, index) => [start, blocks[index]!]));
     for (const block of blocks) {
       const last = block.instructions.at(-1)!;
-      const target = last.traits.ends ? this.target(last, place, context) : undefined;
-      if (target !== undefined) block.taken = at.get(target);
+      const targets = (jumps.get(last.offset) ?? []).flatMap((target) => at.get(target) ?? []);
+      if (isIndirect(last)) block.seen = targets;
+      else block.taken = targets[0];
       if (!last.traits.ends || last.traits.continues) block.next = at.get(block.end);
     }
     this.connectReturns(blocks, at, calls);
-    const instructions = blocks.reduce((all, block) => all + block.instructions.length, 0);
-    const flow = analyse(blocks);
-    const offsets = blocks.flatMap((block) => block.instructions.map(({ offset }) => offset));
+    return blocks;
+  }
+
+  private region({ rip, host }: CodePlace, context: CodeContext, blocks: readonly BasicBlock[]): Region {
+    const offsets = blocks.flatMap(({ instructions }) => instructions.map(({ offset }) => offset));
     return {
       context,
-      rip: place.rip,
-      host: place.host,
+      rip,
+      host,
       blocks,
-      flow,
-      instructions,
+      flow: analyse(blocks),
+      instructions: offsets.length,
       from: Math.min(...offsets),
       to: Math.max(...blocks.map(({ end }) => end)),
     };
@@ -151,9 +182,9 @@ export class RegionFinder {
 
   /** A RET of a function that is called inside the region goes back to the places behind those calls. */
   private connectReturns(
-    blocks: readonly { returns: readonly BasicBlock[]; readonly index: number }[],
+    blocks: readonly { seen: readonly BasicBlock[]; readonly index: number }[],
     at: ReadonlyMap<number, BasicBlock>,
-    calls: readonly { readonly target: number; readonly site: number }[],
+    calls: readonly Call[],
   ): void {
     const sites = new Map<BasicBlock, Set<BasicBlock>>();
     for (const { target, site } of calls) {
@@ -166,7 +197,7 @@ export class RegionFinder {
       }
     }
     for (const [block, backs] of sites) {
-      if (backs.size <= RETURN_SITES_MAX) blocks[block.index]!.returns = [...backs];
+      if (backs.size <= RETURN_SITES_MAX) blocks[block.index]!.seen = [...backs];
     }
   }
 }
@@ -175,7 +206,7 @@ export class RegionFinder {
 function bodyOf(entry: BasicBlock, at: ReadonlyMap<number, BasicBlock>): Set<BasicBlock> {
   const body = new Set<BasicBlock>([entry]);
   for (const block of body) {
-    const isCall = block.instructions.at(-1)!.decoded.form!.name === "call rel";
+    const isCall = CALLS.has(block.instructions.at(-1)!.decoded.form!.name);
     const after = isCall ? [at.get(block.end)] : [block.taken, block.next];
     for (const one of after) if (one !== undefined) body.add(one);
   }

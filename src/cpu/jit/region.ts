@@ -29,6 +29,11 @@ export interface RegionInstruction {
   readonly offset: number;
 }
 
+const INDIRECT = new Set(["jmp r/m", "call r/m"]);
+
+/** A near jump or call to a place that is not in the instruction. */
+export const isIndirect = ({ decoded }: RegionInstruction): boolean => INDIRECT.has(decoded.form!.name);
+
 /** Straight-line code: no instruction but the last leaves it. */
 export interface BasicBlock {
   readonly index: number;
@@ -39,8 +44,8 @@ export interface BasicBlock {
   readonly taken: BasicBlock | undefined;
   /** What follows when no jump is taken; undefined: outside. */
   readonly next: BasicBlock | undefined;
-  /** A RET that may come back to one of these. */
-  readonly returns: readonly BasicBlock[];
+  /** Where else its last instruction may go: a RET behind calls, an indirect jump to where it was seen to go. */
+  readonly seen: readonly BasicBlock[];
 }
 
 /** Code of one page that is compiled as a whole; the first block is its entry. */
