@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { constantOf, type Expr, type FunctionBuilder, ModuleBuilder } from "./index.ts";
 
@@ -157,5 +158,54 @@ describe("module builder", () => {
       );
       expect(folded, `${name} ${a} ${b}`).toBe(computed);
     });
+  });
+
+  it("computes the same with what it knows of upper bits as without", () => {
+    type Tree = { readonly leaf: number } | { readonly op: Op; readonly left: Tree; readonly right: Tree | bigint };
+    const ops = ["add", "sub", "mul", "and", "or", "xor", "shl", "shrS", "shrU", "low", "equal", "select"] as const;
+    type Op = (typeof ops)[number];
+    const constant = fc.oneof(
+      fc.constantFrom(0n, 1n, 3n, 8n, 0xffn, 0xff00n, 0xffffn, 0xffff_ffffn, -1n, -0x100n, 1n << 40n),
+      fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
+    );
+    const { tree } = fc.letrec<{ tree: Tree }>((tie) => ({
+      tree: fc.oneof(
+        { maxDepth: 4 },
+        fc.record({ leaf: fc.nat(3) }),
+        fc.record({ op: fc.constantFrom(...ops), left: tie("tree"), right: fc.oneof(tie("tree"), constant) }),
+      ),
+    }));
+    const write = (f: FunctionBuilder, node: Tree | bigint, leaves: readonly Expr[]): Expr => {
+      if (typeof node === "bigint") return f.i64(node);
+      if ("leaf" in node) return leaves[node.leaf]!;
+      const [a, b] = [write(f, node.left, leaves), write(f, node.right, leaves)];
+      if (node.op === "low") return f.u64(f.add(f.wrap(a), f.and(f.wrap(b), 0xff)));
+      if (node.op === "equal") return f.u64(f.eq(a, b));
+      if (node.op === "select") return f.select(f.ltU(a, b), a, b);
+      return f[node.op](a, b);
+    };
+    const memory = new WebAssembly.Memory({ initial: 1 });
+    const values = new BigUint64Array(memory.buffer, 0, 4);
+    const property = (node: Tree, inputs: readonly bigint[]) => {
+      const module = new ModuleBuilder();
+      module.importMemory("env", "memory");
+      let bits = 64;
+      for (const knowing of [true, false]) {
+        const f = module.function("f", { params: ["i64", "i64", "i64", "i64"], results: ["i64"] });
+        const loads = ([1, 2, 4, 8] as const).map((bytes, i) => f.load("i64", bytes, f.i32(8 * i)));
+        const result = write(f, node, knowing ? loads : [0, 1, 2, 3].map((i) => f.param(i)));
+        if (knowing) bits = result.bits;
+        f.return(result);
+        module.export(String(knowing), f);
+      }
+      values.set(inputs);
+      const exports = instantiate(module, { env: { memory } });
+      const cut = inputs.map((value, i) => BigInt.asUintN(8 << i, value));
+      const [known, plain] = [true, false].map((knowing) => BigInt.asUintN(64, exports[String(knowing)]!(...cut)));
+      expect(known).toBe(plain);
+      expect(BigInt.asUintN(bits, known!)).toBe(known);
+    };
+    const inputs = fc.array(fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), { minLength: 4, maxLength: 4 });
+    fc.assert(fc.property(tree, inputs, property), { numRuns: 2000, seed: 7 });
   });
 });

@@ -35,8 +35,17 @@ type Bytes = 1 | 2 | 4 | 8;
 const SMALL: readonly bigint[] = Array.from({ length: 65 }, (_, i) => BigInt(i));
 
 const isConstant = (e: Expr) => e.op === I32_CONST || e.op === I64_CONST;
+const bitsOf32 = (value: number) => 32 - Math.clz32(value);
+const bitsOf64 = (value: bigint): number => {
+  if (value < 0n) return 64;
+  return value <= 0xffff_ffffn ? bitsOf32(Number(value)) : 32 + bitsOf32(Number(value >> 32n));
+};
+const constant32 = (value: number) =>
+  new Expr("i32", I32_CONST, value, undefined, undefined, undefined, bitsOf32(value));
 const constant64 = (value: bigint) =>
-  new Expr("i64", I64_CONST, value, undefined, undefined, undefined, value >= 0n && value <= 0xffff_ffffn);
+  new Expr("i64", I64_CONST, value, undefined, undefined, undefined, bitsOf64(value));
+/** All bits below a number. */
+const MASKS: readonly bigint[] = Array.from({ length: 65 }, (_, bits) => (1n << BigInt(bits)) - 1n);
 /** The value of an integer constant, as signed. */
 export const constantOf = (e: Expr): bigint | undefined =>
   isConstant(e) ? BigInt(e.immediate as number | bigint) : undefined;
@@ -73,7 +82,7 @@ export class FunctionBuilder implements FunctionRef {
   }
 
   i32(value: number): Expr {
-    return new Expr("i32", I32_CONST, value | 0);
+    return constant32(value | 0);
   }
 
   i64(value: number | bigint): Expr {
@@ -121,7 +130,7 @@ export class FunctionBuilder implements FunctionRef {
     if (folded !== undefined) return folded;
     const op = BINARY[name][TYPE_COLUMN[left.type]];
     assert(op, `${name} does not exist for ${left.type}`);
-    return new Expr(left.type, op, undefined, left, right, undefined, isNarrow(name, left, right));
+    return new Expr(left.type, op, undefined, left, right, undefined, resultBits(name, left, right));
   }
 
   private compare(name: keyof typeof COMPARE, a: Operand, b: Operand): Expr {
@@ -130,7 +139,7 @@ export class FunctionBuilder implements FunctionRef {
     if (folded !== undefined) return this.i32(folded);
     const op = COMPARE[name][TYPE_COLUMN[left.type]];
     assert(op, `${name} does not exist for ${left.type}`);
-    return new Expr("i32", op, undefined, left, right);
+    return new Expr("i32", op, undefined, left, right, undefined, 1);
   }
 
   private unary(name: keyof typeof UNARY, a: Expr): Expr {
@@ -189,21 +198,21 @@ export class FunctionBuilder implements FunctionRef {
   eqz(a: Expr): Expr {
     // biome-ignore lint/suspicious/noDoubleEquals: a number or a bigint
     if (isConstant(a)) return this.i32(a.immediate == 0 ? 1 : 0);
-    return new Expr("i32", a.type === "i64" ? 0x50 : 0x45, undefined, a);
+    return new Expr("i32", a.type === "i64" ? 0x50 : 0x45, undefined, a, undefined, undefined, 1);
   }
 
   /** i64 to its low 32 bits. */
   wrap(a: Expr): Expr {
     if (a.op === I64_CONST) return this.i32(Number(BigInt.asIntN(32, a.immediate as bigint)));
     if (a.op === EXTEND_S || a.op === EXTEND_U) return a.a!;
-    return new Expr("i32", WRAP, undefined, a);
+    return new Expr("i32", WRAP, undefined, a, undefined, undefined, Math.min(32, a.bits));
   }
 
   /** i32 zero-extended to i64. */
   u64(a: Expr): Expr {
     if (a.op === I32_CONST) return this.i64((a.immediate as number) >>> 0);
-    if (a.op === WRAP && a.a!.narrow) return a.a!;
-    return new Expr("i64", EXTEND_U, undefined, a, undefined, undefined, true);
+    if (a.op === WRAP && a.a!.bits <= 32) return a.a!;
+    return new Expr("i64", EXTEND_U, undefined, a, undefined, undefined, a.bits);
   }
 
   /** i32 sign-extended to i64. */
@@ -222,7 +231,7 @@ export class FunctionBuilder implements FunctionRef {
     const [left, right] = this.pair(a, b);
     const known = constantOf(condition);
     if (known !== undefined) return known !== 0n ? left : right;
-    return new Expr(left.type, SELECT, undefined, left, right, condition, left.narrow && right.narrow);
+    return new Expr(left.type, SELECT, undefined, left, right, condition, Math.max(left.bits, right.bits));
   }
 
   /** A SIMD operation without memory access; `op` is the number after the 0xFD prefix, `immediate` its lane byte(s). */
@@ -264,14 +273,14 @@ export class FunctionBuilder implements FunctionRef {
 
   protected capture(value: Expr): Expr {
     this.emit(value);
-    return this.fromStack(value.type, value.narrow);
+    return this.fromStack(value.type, value.bits);
   }
 
-  private fromStack(type: ValueType, narrow = false): Expr {
+  private fromStack(type: ValueType, bits?: number): Expr {
     const index = this.allocate(type);
     this.code.byte(0x21);
     this.code.u32(index);
-    return new Expr(type, LOCAL_GET, index, undefined, undefined, undefined, narrow);
+    return new Expr(type, LOCAL_GET, index, undefined, undefined, undefined, bits);
   }
 
   /** A mutable local. */
@@ -285,9 +294,9 @@ export class FunctionBuilder implements FunctionRef {
     return new Expr(variable.type, LOCAL_GET, variable.index);
   }
 
-  /** A local of which somebody knows more: see `Expr.narrow`. */
+  /** A local of which somebody knows that its upper half is zero. */
   protected knownNarrow(local: Expr): Expr {
-    return new Expr(local.type, LOCAL_GET, local.immediate, undefined, undefined, undefined, true);
+    return new Expr(local.type, LOCAL_GET, local.immediate, undefined, undefined, undefined, 32);
   }
 
   /** The value of a variable now, safe against later assignments. */
@@ -315,7 +324,7 @@ export class FunctionBuilder implements FunctionRef {
     this.emit(address);
     this.code.byte(op);
     this.memoryImmediate(bytes, offset);
-    return this.fromStack(type, type === "i64" && bytes < 8 && !signed);
+    return this.fromStack(type, signed ? undefined : 8 * bytes);
   }
 
   loadV128(address: Expr, offset = 0): Expr {
@@ -539,39 +548,56 @@ export class FunctionBuilder implements FunctionRef {
   }
 }
 
-/** See `Expr.narrow`. */
-function isNarrow(name: keyof typeof BINARY, left: Expr, right: Expr): boolean {
+/** See `Expr.bits`. */
+function resultBits(name: keyof typeof BINARY, left: Expr, right: Expr): number {
+  const size = left.type === "i32" ? 32 : 64;
   switch (name) {
     case "and":
     case "remU":
-      return left.narrow || right.narrow;
+      return Math.min(left.bits, right.bits);
     case "or":
     case "xor":
-      return left.narrow && right.narrow;
+      return Math.max(left.bits, right.bits);
+    case "add":
+      return Math.min(size, Math.max(left.bits, right.bits) + 1);
+    case "mul":
+      return Math.min(size, left.bits + right.bits);
+    case "shl":
+      return isConstant(right) ? Math.min(size, left.bits + shiftCount(right, size)) : size;
     case "shrU":
+      return isConstant(right) ? Math.max(0, left.bits - shiftCount(right, size)) : left.bits;
     case "divU":
-      return left.narrow;
+      return left.bits;
     default:
-      return false;
+      return size;
   }
 }
 
-/** Constants meet constants, and neutral elements vanish: what operand providers with known operands live on. */
+const shiftCount = (count: Expr, size: number) => Number(BigInt.asUintN(6, constantOf(count)!)) & (size - 1);
+
+/** Constants meet constants, what changes nothing vanishes: what operand providers with known operands live on. */
 function foldBinary(name: keyof typeof BINARY, left: Expr, right: Expr): Expr | undefined {
   if (right.op === I32_CONST) return foldBinary32(name, left, right.immediate as number);
   if (right.op === I64_CONST) return foldBinary64(name, left, right.immediate as bigint);
+  if (isConstant(left) && left.bits === 0 && ZERO_NEUTRAL_LEFT.has(name)) return right;
   return undefined;
 }
 
+/** 0 changes nothing on the left of these. */
+const ZERO_NEUTRAL_LEFT: ReadonlySet<string> = new Set(["add", "or", "xor"]);
 /** 0 changes nothing on the right of these. */
 const ZERO_NEUTRAL: ReadonlySet<string> = new Set(["add", "sub", "or", "xor", "shl", "shrS", "shrU", "rotl", "rotr"]);
 
 function foldBinary32(name: keyof typeof BINARY, left: Expr, b: number): Expr | undefined {
   if (b === 0 ? ZERO_NEUTRAL.has(name) : (b === -1 && name === "and") || (b === 1 && name === "mul")) return left;
+  if (name === "and" && left.op !== I32_CONST) {
+    const possible = Number(MASKS[left.bits]!) | 0;
+    return (b & possible) === possible ? left : (b & possible) === 0 ? constant32(0) : undefined;
+  }
   if (left.op !== I32_CONST) return undefined;
   const a = left.immediate as number;
   const value = compute32(name, a, b);
-  return value === undefined ? undefined : new Expr("i32", I32_CONST, value | 0);
+  return value === undefined ? undefined : constant32(value | 0);
 }
 
 function compute32(name: keyof typeof BINARY, a: number, b: number): number | undefined {
@@ -601,6 +627,11 @@ function compute32(name: keyof typeof BINARY, a: number, b: number): number | un
 
 function foldBinary64(name: keyof typeof BINARY, left: Expr, b: bigint): Expr | undefined {
   if (b === 0n ? ZERO_NEUTRAL.has(name) : (b === -1n && name === "and") || (b === 1n && name === "mul")) return left;
+  if (name === "and" && left.op !== I64_CONST) {
+    const possible = MASKS[left.bits]!;
+    const kept = b & possible;
+    return kept === possible ? left : kept === 0n ? constant64(0n) : undefined;
+  }
   if (left.op !== I64_CONST) return undefined;
   const value = compute64(name, left.immediate as bigint, b);
   return value === undefined ? undefined : constant64(BigInt.asIntN(64, value));

@@ -33,8 +33,8 @@ export class Expr {
   readonly c: Expr | undefined;
   /** Constant value, local index, or lane immediates. */
   readonly immediate: number | bigint | Uint8Array | undefined;
-  /** An i64 whose bits 63:32 are known to be zero. */
-  readonly narrow: boolean;
+  /** Of an integer: bits from this number on are known to be zero. */
+  readonly bits: number;
 
   constructor(
     type: ValueType,
@@ -43,7 +43,7 @@ export class Expr {
     a?: Expr,
     b?: Expr,
     c?: Expr,
-    narrow = false,
+    bits = type === "i32" ? 32 : 64,
   ) {
     this.type = type;
     this.op = op;
@@ -51,7 +51,7 @@ export class Expr {
     this.a = a;
     this.b = b;
     this.c = c;
-    this.narrow = narrow;
+    this.bits = bits;
   }
 }
 

@@ -25,7 +25,7 @@ export class LateValue extends Expr {
   extent: Extent | undefined;
 
   constructor(value: Expr) {
-    super(value.type, LATE, undefined, undefined, undefined, undefined, value.narrow);
+    super(value.type, LATE, undefined, undefined, undefined, undefined, value.bits);
     this.value = value;
   }
 }
@@ -82,7 +82,7 @@ export abstract class LazyValues extends X86 {
         this.emit(value.value);
         this.keep(value, 0x21);
       }
-      return new Expr(value.type, LOCAL_GET, value.local, undefined, undefined, undefined, value.narrow);
+      return new Expr(value.type, LOCAL_GET, value.local, undefined, undefined, undefined, value.bits);
     }
     if (value.op === LOCAL_GET) return this.mentionsMutable(value) ? this.capture(value) : value;
     return this.isSettled(value) ? value : this.capture(value);
