@@ -191,6 +191,7 @@ export class SoftwareVcpu implements CpuPins {
         compiler: regionCompiler,
         fetchCode: () => Math.max(0, mmu.codePage(this.state.number(CPU.rip))),
         redo: () => this.log.replay(),
+        sites: mmu.sites,
         raw: this.io.raw,
       },
       { threshold: compile === "always" ? 0 : HOT_THRESHOLD },

@@ -27,8 +27,13 @@ export const JUMP_CACHE_ENTRY_SIZE = 32;
 export const JUMP_SITES_BASE = JUMP_CACHE_BASE + JUMP_CACHE_ENTRIES * JUMP_CACHE_ENTRY_SIZE;
 export const JUMP_SITES = 512;
 export const JUMP_SITE_SIZE = 256;
+/** What places of compiled code reached last, and a log of them, see `cpu/mmu/access-sites.ts`. */
+export const ACCESS_SITES_BASE = JUMP_SITES_BASE + JUMP_SITES * JUMP_SITE_SIZE;
+export const ACCESS_SITES = 0x1_0000;
+export const ACCESS_SITE_SIZE = 16;
+export const ACCESS_SITE_LOG = ACCESS_SITES_BASE + ACCESS_SITES * ACCESS_SITE_SIZE;
 /** What emitted code sees of the port and MMIO spaces; see `IO`. */
-export const IO_BASE = JUMP_SITES_BASE + JUMP_SITES * JUMP_SITE_SIZE;
+export const IO_BASE = ACCESS_SITE_LOG + ACCESS_SITES * 4;
 /** Ranges with raw handlers that emitted code can reach; further ones are answered through TypeScript. */
 export const IO_SLOTS = 0x4000;
 

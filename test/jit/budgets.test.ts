@@ -46,7 +46,7 @@ describe("a region leaves with everything, wherever its budget ends", () => {
     const start = twin.save();
     const region = twin.scan(compiler, 0)!;
     expect(region.blocks.length).toBeGreaterThan(1);
-    const [compiled] = twin.instantiate(compiler.compile([region]));
+    const [compiled] = twin.compile(compiler, [region]);
     let runs = 0;
     for (let budget = 1; budget < 150; budget++) {
       twin.restore(start, true);

@@ -66,7 +66,7 @@ describe.each(Object.keys(OPERATIONS))("conditions after %s", (name) => {
       twin.randomize(new Random(1), false, slot * 256);
       return twin.scan(compiler, slot * 256)!;
     });
-    const functions = twin.instantiate(compiler.compile(blocks));
+    const functions = twin.compile(compiler, blocks);
     WIDTHS.forEach(([width], slot) => {
       twin.randomize(new Random(width), false, slot * 256);
       const { state } = twin.vcpu;

@@ -72,7 +72,7 @@ function compareAll(twin: Twin, cases: readonly Case[], other: Twin): Map<string
     regions.push(region);
     kept.push(one);
   }
-  const functions = twin.instantiate(compiler.compile(regions));
+  const functions = twin.compile(compiler, regions);
   kept.forEach((one, index) => {
     const random = prepare(twin, one);
     twin.interruptAt = random.chance(0.3) ? random.below(3) : -1;

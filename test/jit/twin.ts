@@ -65,6 +65,7 @@ export class Twin {
   waitAt = -1;
   private readonly memory: GuestMemory;
   private readonly imports: WebAssembly.Imports;
+  private readonly sites: number[] = [];
   private readonly internals: VcpuInternals;
   private readonly accesses: string[] = [];
   /** Random memory contents lie somewhere in it. */
@@ -245,8 +246,17 @@ export class Twin {
     return compiler.find(place, codeContext(state));
   }
 
-  instantiate(module: Uint8Array<ArrayBuffer>): ((cpu: number) => number)[] {
-    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(module), this.imports);
+  /** Compiled regions, ready to run; those of earlier calls are not any more. */
+  compile(compiler: RegionCompiler, regions: readonly Region[]): ((cpu: number) => number)[] {
+    const { sites } = this.vcpu.mmu;
+    sites.giveBack(this.sites.splice(0));
+    const newSite = () => {
+      this.sites.push(sites.take());
+      return this.sites.at(-1)!;
+    };
+    const around = regions.map(() => ({ jumpSite: () => undefined, newSite }));
+    const module = new WebAssembly.Module(compiler.compile(regions, around));
+    const { exports } = new WebAssembly.Instance(module, this.imports);
     return Object.values(exports) as ((cpu: number) => number)[];
   }
 

@@ -3,10 +3,14 @@
 import { CPU } from "../../src/cpu/state.ts";
 import type { Machine } from "../../src/machine/machine.ts";
 import {
+  ACCESS_SITE_SIZE,
+  ACCESS_SITES,
+  ACCESS_SITES_BASE,
   DEVICE_REGISTERS_BASE,
   DEVICE_REGISTERS_SIZE,
   DYNAMIC_BASE,
   HOT_BASE,
+  PAGE_FLAG,
   PAGE_SIZE,
   TLB_ENTRIES,
   TLB_ENTRY_SIZE,
@@ -65,6 +69,27 @@ export function checkTlbs(machine: Machine): string | undefined {
       if (mapped - (mapped & PAGE_ENTRY_FLAGS) !== host) return `${where}: leads to host ${host.toString(16)}`;
       if ((tags[1]! & 0xfffn) === 0n && !(mapped & PAGE_ENTRY.writable)) return `${where}: writes to ROM`;
     }
+  }
+  return checkAccessSites(machine);
+}
+
+/** What compiled code remembers of pages leads to RAM or ROM that nobody watches all of. */
+function checkAccessSites({ memory }: Machine): string | undefined {
+  const { layout, data } = memory;
+  for (let number = 0; number < ACCESS_SITES; number++) {
+    const at = ACCESS_SITES_BASE + number * ACCESS_SITE_SIZE;
+    const limit = data.getInt32(at + 8, true);
+    if (limit === 0) continue;
+    const host = (data.getUint32(at, true) + data.getUint32(at + 12, true)) >>> 0;
+    const where = `access site ${number} (linear ${data.getBigUint64(at, true).toString(16)})`;
+    if (number === 0) return `${where}: nobody's`;
+    if (limit < PAGE_SIZE + 1 - 16 || limit > PAGE_SIZE) return `${where}: limit ${limit}`;
+    const offset = host - layout.ram;
+    const inRam = offset >= 0 && offset < layout.ramBytes;
+    const isMemory = inRam || (host >= layout.extra && host < layout.totalBytes - 0x1_0000);
+    if (host % PAGE_SIZE !== 0 || !isMemory) return `${where}: leads to host ${host.toString(16)}`;
+    const watched = inRam && (memory.pageFlags[offset / PAGE_SIZE]! & PAGE_FLAG.watchedAll) !== 0;
+    if (watched) return `${where}: leads to a watched page`;
   }
   return undefined;
 }

@@ -5,6 +5,7 @@
 import type { Expr, FunctionRef } from "../../emit/index.ts";
 import { PAGE_SHIFT, TLB_ENTRIES, TLB_SIZE } from "../../memory/layout.ts";
 import type { SystemOperation } from "../isa/system-operations.ts";
+import { forgetSites } from "../mmu/access-sites.ts";
 import { MMIO_TLB, NO_TAG, TLB_ENTRY, TLB_FLAG, TLB_HEADER } from "../mmu/tlb-layout.ts";
 import { ATTR, CPU, CS, EVENT, FLAG, FS, GS, MODE, RAX, RCX, RDX, SEG, SS } from "../state.ts";
 import type { Gates } from "./gates.ts";
@@ -159,6 +160,7 @@ function invalidatePage(x: InterpreterBuilder): void {
     const flags = x.load("i32", 4, entry, TLB_ENTRY.physical);
     x.store(4, entry, x.and(flags, TLB_FLAG.logged | TLB_FLAG.loggedGlobal), TLB_ENTRY.physical);
   }
+  forgetSites(x);
   // Few enough to drop all: their tags become something that equals no page.
   x.memoryFill(x.fieldAddress(MMIO_TLB.base), x.i32(NO_TAG), x.i32(MMIO_TLB.size));
 }

@@ -7,6 +7,7 @@ import {
   PAGE_SHIFT,
   PAGE_SIZE,
 } from "../../memory/layout.ts";
+import type { AccessSites } from "../mmu/access-sites.ts";
 import { deviceSite } from "../mmu/mmio-tlb.ts";
 import { CPU, RDX } from "../state.ts";
 import type { VcpuState } from "../vcpu-state.ts";
@@ -31,6 +32,8 @@ export interface CodeCacheOptions {
 const CAPACITY = 400_000;
 /** Regions in one module: a module of its own costs each region more than its compilation. */
 const BATCH = 16;
+/** Places of an instruction that access memory, at most, but for a few that have more. */
+const SITES_EXPECTED = 2;
 /** Slices that it may wait for others. */
 const SLICES_WAITED_MAX = 8;
 /** Times that code of a page changed before it is compiled less eagerly, and how much less each time. */
@@ -61,6 +64,8 @@ interface Compiled {
   /** What it was found with. */
   readonly codeContext: CodeContext;
   readonly dx: number;
+  /** See `AccessSites`. */
+  readonly sites: readonly number[];
 }
 
 interface CodePage {
@@ -128,6 +133,7 @@ export class CodeCache {
   private nextContext = 4;
   private readonly words: Int32Array;
   private readonly jumps: JumpSites;
+  private readonly sites: AccessSites;
   private readonly raw: KnownDevices["raw"] | undefined;
 
   constructor(
@@ -141,6 +147,7 @@ export class CodeCache {
       /** Host address of the code at the instruction pointer, or 0. */
       readonly fetchCode: () => number;
       readonly redo: () => void;
+      readonly sites: AccessSites;
       /** Raw handlers, to be written into compiled code. */
       readonly raw: KnownDevices["raw"] | undefined;
     },
@@ -151,6 +158,7 @@ export class CodeCache {
     this.compiler = parts.compiler;
     this.imports = parts.imports;
     this.raw = parts.raw;
+    this.sites = parts.sites;
     this.threshold = options.threshold;
     this.capacity = options.capacity ?? CAPACITY;
     this.words = new Int32Array(memory.memory.buffer);
@@ -175,6 +183,7 @@ export class CodeCache {
     this.clearJumpCache();
     for (const [page] of this.pages) this.unflag(page);
     this.pages.clear();
+    for (const here of this.code.values()) for (const one of here) this.sites.giveBack(one.sites);
     this.code.clear();
     this.waiting.clear();
     this.delayed.clear();
@@ -352,21 +361,27 @@ export class CodeCache {
     const waiting = [...this.waiting.values()];
     this.waiting.clear();
     const instructions = waiting.reduce((all, { region }) => all + region.instructions, 0);
-    if (this.statistics.instructions + instructions > this.capacity) {
+    const sites = instructions * SITES_EXPECTED;
+    if (this.statistics.instructions + instructions > this.capacity || this.sites.left < sites) {
       this.statistics.flushes++;
       this.reset();
     }
-    const module = new WebAssembly.Module(
-      this.compiler().compile(
-        waiting.map(({ region }) => region),
-        waiting.map((one) => this.knownDevices(one)),
-        (jump) => this.jumps.watch(jump),
-      ),
-    );
+    const sitesTaken = waiting.map((): number[] => []);
+    const surroundings = waiting.map((one, index) => ({
+      devices: this.knownDevices(one),
+      jumpSite: (jump: number) => this.jumps.watch(jump),
+      newSite: () => {
+        const site = this.sites.take();
+        sitesTaken[index]!.push(site);
+        return site;
+      },
+    }));
+    const regions = waiting.map(({ region }) => region);
+    const module = new WebAssembly.Module(this.compiler().compile(regions, surroundings));
     const { exports } = new WebAssembly.Instance(module, this.imports());
     this.statistics.modules++;
     waiting.forEach((one, index) => {
-      this.add(one, exports[`r${index}`] as CallableFunction);
+      this.add(one, exports[`r${index}`] as CallableFunction, sitesTaken[index]!);
     });
   }
 
@@ -375,7 +390,7 @@ export class CodeCache {
     return raw && { raw, dx, user: (context & 1) !== 0, site: (host) => deviceSite(state, host) };
   }
 
-  private add({ region, context, dx }: Waiting, run: CallableFunction): void {
+  private add({ region, context, dx }: Waiting, run: CallableFunction, sites: readonly number[]): void {
     const { host } = region;
     const rip = BigInt.asUintN(64, region.rip);
     const before = this.code.get(host)?.find((one) => one.rip === rip && one.context === context);
@@ -398,6 +413,7 @@ export class CodeCache {
       blocks: region.blocks.length,
       codeContext: region.context,
       dx,
+      sites,
     };
     const here = this.code.get(host);
     if (here) here.push(one);
@@ -489,6 +505,7 @@ export class CodeCache {
     if (this.words[at + JUMP_CACHE.code / 4] === one.slot) this.words[at + JUMP_CACHE.context / 4] = NO_CONTEXT;
     // The function may be running: it stays in the table until its place is taken.
     this.freeSlots.push(one.slot);
+    this.sites.giveBack(one.sites);
     this.statistics.regions--;
     this.statistics.instructions -= one.instructions;
   }

@@ -8,6 +8,7 @@ import {
 import { CLOCK } from "../../memory/layout.ts";
 import { segmentFunction } from "../interp/helpers.ts";
 import { type CpuImports, declareImports } from "../interp/imports.ts";
+import { openSite } from "../mmu/access-sites.ts";
 import { CPU, STOP } from "../state.ts";
 
 /**
@@ -40,6 +41,8 @@ export interface ColdPaths {
   readonly abandon: FunctionRef;
   /** See Helpers.segment of the interpreter. */
   readonly segment: FunctionRef;
+  /** See `openSite`. */
+  readonly openSite: FunctionRef;
 }
 
 /** Linear address and bytes. */
@@ -56,6 +59,7 @@ const TYPES: Readonly<Record<keyof ColdPaths, FunctionType>> = {
   raise: { params: ["i32", "i32", "i32", "i32", "i32"], results: [] },
   abandon: { params: ["i32", "i32", "i32"], results: [] },
   segment: { params: ["i32", "i32", "i64", "i32", "i32"], results: ["i64"] },
+  openSite: { params: ["i32", "i32"], results: [] },
 };
 
 /** For a compiled module: imports the functions of `coldModule`. */
@@ -163,6 +167,7 @@ function defineColdPaths(module: ModuleBuilder, imports: CpuImports, walks: Impo
     raise: raise(),
     abandon: abandon(),
     segment: segmentFunction(module),
+    openSite: openSite(module),
   };
 }
 

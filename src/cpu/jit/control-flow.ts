@@ -53,7 +53,33 @@ export function analyse(blocks: readonly BasicBlock[]): ControlFlow {
   }
   const children = new Map<BasicBlock, BasicBlock[]>(order.map((block) => [block, []]));
   for (let at = 1; at < order.length; at++) children.get(order[dominators[at]!]!)!.push(order[at]!);
-  return { order, position, children, isLoopHeader, isMerge, irreducible };
+  const inLoop = loopBlocks(order, position, irreducible);
+  return { order, position, children, isLoopHeader, inLoop, isMerge, irreducible };
+}
+
+/** Blocks from which control can come back to them: all that lead to a backward edge without passing its target. */
+function loopBlocks(
+  order: readonly BasicBlock[],
+  position: ReadonlyMap<BasicBlock, number>,
+  irreducible: ReadonlySet<string>,
+): Set<BasicBlock> {
+  const predecessors = new Map<BasicBlock, BasicBlock[]>(order.map((block) => [block, []]));
+  for (const from of order) {
+    for (const to of successors(from)) if (!irreducible.has(edge(from, to))) predecessors.get(to)!.push(from);
+  }
+  const inLoop = new Set<BasicBlock>();
+  for (const head of order) {
+    const body = new Set([head]);
+    const enter = (block: BasicBlock): void => {
+      if (body.has(block)) return;
+      body.add(block);
+      for (const from of predecessors.get(block)!) enter(from);
+    };
+    const backward = predecessors.get(head)!.filter((from) => position.get(from)! >= position.get(head)!);
+    for (const from of backward) enter(from);
+    if (backward.length > 0) for (const block of body) inLoop.add(block);
+  }
+  return inLoop;
 }
 
 function reversePostorder(entry: BasicBlock): BasicBlock[] {

@@ -10,6 +10,7 @@ import {
 import type { DecodedInstruction } from "../decode/decoder.ts";
 import { hostAddress, tlbEntry, tlbHit } from "../interp/helpers.ts";
 import type { Address, Bytes } from "../isa/x86.ts";
+import { fillSite, NO_SITE, siteHit, siteHost } from "../mmu/access-sites.ts";
 import { TLB_ENTRY } from "../mmu/tlb-layout.ts";
 import { CPU, DS, FS, PX, SEG, SS, VECTOR } from "../state.ts";
 import type { ColdPaths } from "./cold-paths.ts";
@@ -86,6 +87,12 @@ export abstract class MemoryAccess extends DeviceAccess {
   /** Where an abandoned instruction goes, with everything at home. */
   protected abandoned!: Label;
   protected place!: Place;
+  /** What is written now stands in a loop. */
+  protected looping = false;
+  /** Gives a place that accesses memory a site, see `AccessSites`. */
+  newSite: () => number = () => NO_SITE;
+  /** Sites of accesses to the stack by bytes; negative: of writes. */
+  private readonly stackSites = new Map<number, number>();
   /** Places so far that access memory. */
   accesses = 0;
   private operand: Address | undefined;
@@ -296,22 +303,59 @@ export abstract class MemoryAccess extends DeviceAccess {
     return tlbEntry(this, this.cpu, linear, this.get(this.tlbBase));
   }
 
-  private hostOf(kind: "read" | "modify", linear: Expr, bytes: number): Expr {
+  /** The site of an access in a loop; those to the stack share theirs. */
+  private site(bytes: number, write: boolean, address: Address): number | undefined {
+    if (!this.looping) return undefined;
+    if (constantOf(address.segment) !== BigInt(SS)) return this.newSite();
+    const key = write ? -bytes : bytes;
+    const site = this.stackSites.get(key) ?? this.newSite();
+    this.stackSites.set(key, site);
+    return site;
+  }
+
+  /**
+   * Does `found` with the host address of what is accessed, by its site or the TLB; `missed` when neither knows its page.
+   * Either is written once, or `found` twice.
+   */
+  private lookUp(
+    { linear, bytes, tag, site }: { linear: Expr; bytes: number; tag: number; site: number | undefined },
+    found: (host: Expr) => void,
+    missed: () => void,
+  ): void {
+    const byTlb = () => {
+      const entry = this.entry(linear);
+      const hit = () => {
+        const host = hostAddress(this, entry, linear);
+        if (site === undefined) {
+          found(host);
+          return;
+        }
+        const settled = this.settle(host);
+        const { openSite } = this.parts.cold;
+        fillSite(this, site, linear, settled, () => this.callMulti(openSite, this.i32(site), this.i32(bytes)));
+        found(settled);
+      };
+      this.if(tlbHit(this, entry, tag, linear, bytes), hit, missed, true);
+    };
+    if (site === undefined) byTlb();
+    else this.if(siteHit(this, site, linear), () => found(siteHost(this, site, linear)), byTlb, true);
+  }
+
+  private hostOf(kind: "read" | "modify", linear: Expr, bytes: number, address: Address): Expr {
     this.accesses++;
-    const entry = this.entry(linear);
     const tag = kind === "read" ? TLB_ENTRY.readTag : TLB_ENTRY.writeTag;
-    return this.choose(
-      "i32",
-      tlbHit(this, entry, tag, linear, bytes),
-      () => hostAddress(this, entry, linear),
-      () => this.callSlow(this.parts.cold[kind], false, linear, this.i32(bytes))[0]!,
-      true,
+    const site = this.site(bytes, kind === "modify", address);
+    const result = this.variable("i32");
+    const given = (host: Expr) => this.set(result, host);
+    this.lookUp({ linear, bytes, tag, site }, given, () =>
+      given(this.callSlow(this.parts.cold[kind], false, linear, this.i32(bytes))[0]!),
     );
+    return this.get(result);
   }
 
   readMemory(address: Address, bytes: Bytes, displacement = 0): Expr {
     const linear = this.linear(address, bytes, false, displacement);
-    const inMemory = () => this.load("i64", bytes, this.hostOf("read", linear, bytes));
+    const inMemory = () => this.load("i64", bytes, this.hostOf("read", linear, bytes, address));
     const seen = this.deviceSeen(bytes, false);
     if (seen === undefined) return inMemory();
     const result = this.variable("i64");
@@ -325,7 +369,7 @@ export abstract class MemoryAccess extends DeviceAccess {
   }
 
   hostRead(address: Address, bytes: number): Expr {
-    return this.hostOf("read", this.linear(address, bytes, false), bytes);
+    return this.hostOf("read", this.linear(address, bytes, false), bytes, address);
   }
 
   override plainHost(address: Address, bytes: number, write: boolean): Expr {
@@ -355,7 +399,7 @@ export abstract class MemoryAccess extends DeviceAccess {
   }
 
   readMemory128(address: Address, aligned = false): Expr {
-    return this.loadV128(this.hostOf("read", this.linear128(address, false, aligned), 16));
+    return this.loadV128(this.hostOf("read", this.linear128(address, false, aligned), 16, address));
   }
 
   private storeAt(address: Expr, offset: number, bytes: number, value: Expr): void {
@@ -363,44 +407,40 @@ export abstract class MemoryAccess extends DeviceAccess {
     else this.store(bytes as Bytes, address, value, offset);
   }
 
-  private writeLinear(linear: Expr, bytes: number, value: Expr): void {
+  private writeLinear(linear: Expr, bytes: number, value: Expr, site: number | undefined): void {
     this.accesses++;
     // What both sides need is evaluated before they part.
     const settled = this.settle(value);
     const seen = this.deviceSeen(bytes, true);
     if (seen === undefined) {
-      this.writeInMemory(linear, bytes, settled);
+      this.writeInMemory(linear, bytes, settled, site);
       return;
     }
     const at = this.settle(linear);
     const data = settled.type === "i64" ? this.settle(this.wrap(settled)) : settled;
-    this.mmioInPlace(seen, at, { bytes, data }, () => this.writeInMemory(at, bytes, settled));
+    this.mmioInPlace(seen, at, { bytes, data }, () => this.writeInMemory(at, bytes, settled, site));
   }
 
-  private writeInMemory(linear: Expr, bytes: number, value: Expr): void {
-    const entry = this.entry(linear);
-    this.if(
-      tlbHit(this, entry, TLB_ENTRY.writeTag, linear, bytes),
-      () => this.storeAt(hostAddress(this, entry, linear), 0, bytes, value),
-      () => {
-        this.storeAt(this.cpu, CPU.scratch, bytes, value);
-        this.callSlow(this.parts.cold.write, false, linear, this.i32(bytes));
-      },
-      true,
-    );
+  private writeInMemory(linear: Expr, bytes: number, value: Expr, site: number | undefined): void {
+    const tag = TLB_ENTRY.writeTag;
+    const written = (host: Expr) => this.storeAt(host, 0, bytes, value);
+    this.lookUp({ linear, bytes, tag, site }, written, () => {
+      this.storeAt(this.cpu, CPU.scratch, bytes, value);
+      this.callSlow(this.parts.cold.write, false, linear, this.i32(bytes));
+    });
   }
 
   writeMemory(address: Address, bytes: Bytes, value: Expr, displacement = 0): void {
-    this.writeLinear(this.linear(address, bytes, true, displacement), bytes, value);
+    this.writeLinear(this.linear(address, bytes, true, displacement), bytes, value, this.site(bytes, true, address));
   }
 
   writeMemory128(address: Address, value: Expr, aligned = false): void {
-    this.writeLinear(this.linear128(address, true, aligned), 16, value);
+    this.writeLinear(this.linear128(address, true, aligned), 16, value, this.site(16, true, address));
   }
 
   modifyMemory(address: Address, bytes: Bytes, change: (old: Expr) => Expr): void {
     this.expectAttention();
-    const host = this.hostOf("modify", this.linear(address, bytes, true), bytes);
+    const host = this.hostOf("modify", this.linear(address, bytes, true), bytes, address);
     this.store(bytes, host, change(this.load("i64", bytes, host)));
     this.if(
       this.eq(host, this.fieldAddress(CPU.scratch)),

@@ -181,6 +181,7 @@ export class RegionBuilder extends CompiledOperands {
     const { rip, host, context } = this.plan!;
     this.beginBlock();
     this.current = block;
+    this.looping = this.plan!.flow.inLoop.has(block);
     const { instructions } = block;
     const after = longestAfter(block, this.longest, this.plan!);
     const own = instructions.length;

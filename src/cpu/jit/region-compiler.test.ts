@@ -3,6 +3,7 @@ import { Random } from "../../../test/differential/prng.ts";
 import { CODE, type Outcome, Twin } from "../../../test/jit/twin.ts";
 import { softfloatTypes } from "../interp/softfloat-imports.ts";
 import { instructionForms } from "../isa/index.ts";
+import { NO_SITE } from "../mmu/access-sites.ts";
 import { CPU, MODE, RAX, RBX, RCX, RDX, RSI, RSP, STOP, VECTOR } from "../state.ts";
 import type { Region } from "./region.ts";
 import { RegionCompiler } from "./region-compiler.ts";
@@ -12,6 +13,8 @@ import { REGION_LIMITS } from "./region-finder.ts";
 const ONE_BLOCK = { ...REGION_LIMITS, blocks: 1 };
 const compiler = new RegionCompiler(instructionForms(), { softfloat: softfloatTypes, limits: ONE_BLOCK });
 
+/** For code that does not run. */
+const NOWHERE = { jumpSite: () => undefined, newSite: () => NO_SITE };
 /** No instruction in 64-bit mode. */
 const NOTHING = 0x06;
 /** A page that is not there. */
@@ -35,7 +38,7 @@ function bench(...code: number[]): { twin: Twin; block: Region } {
 }
 
 function run({ twin, block }: { twin: Twin; block: Region }, budget?: number): Outcome | undefined {
-  const [compiled] = twin.instantiate(compiler.compile([block]));
+  const [compiled] = twin.compile(compiler, [block]);
   return twin.compiled(compiled!, budget);
 }
 
@@ -47,8 +50,8 @@ const lengthOf = (...code: number[]) => instructionsOf(bench(...code).block).len
 /** How often a block stores (37h, i64.store) at an offset of the vCPU block that needs two bytes. */
 function stores(block: Region, offset: number): number {
   const needle = [0x37, 3, (offset & 0x7f) | 0x80, offset >> 7];
-  const bytes = compiler.compile([block]);
-  const cold = compiler.compile([]);
+  const bytes = compiler.compile([block], [NOWHERE]);
+  const cold = compiler.compile([], []);
   const count = (where: Uint8Array) =>
     where.filter((_, at) => needle.every((byte, i) => where[at + i] === byte)).length;
   return count(bytes) - count(cold);
@@ -116,7 +119,7 @@ describe("registers and flags", () => {
   });
 
   it("dead flags leave no code behind", () => {
-    const module = (...code: number[]) => compiler.compile([bench(...code).block]).length;
+    const module = (...code: number[]) => compiler.compile([bench(...code).block], [NOWHERE]).length;
     // lea eax, [rbx+rcx] against add ebx, ecx, each followed by sub edx, esi
     const withoutFlags = module(0x8d, 0x04, 0x0b, 0x29, 0xf2);
     const withFlags = module(0x01, 0xcb, 0x29, 0xf2);

@@ -17,6 +17,15 @@ export interface CompilerOptions {
   readonly limits?: RegionLimits;
 }
 
+/** What the code of one region is written into. */
+export interface Surroundings {
+  readonly devices?: KnownDevices | undefined;
+  /** See `RegionBuilder.jumpSite`. */
+  readonly jumpSite: (host: number) => number | undefined;
+  /** See `MemoryAccess.newSite`. */
+  readonly newSite: () => number;
+}
+
 /** Finds regions and compiles them to WebAssembly, from the definitions that the interpreter is made of. */
 export class RegionCompiler {
   private readonly softfloat: Readonly<Record<string, FunctionType>>;
@@ -34,11 +43,7 @@ export class RegionCompiler {
   }
 
   /** A module that exports region i as `r<i>`: (cpu) → REGION. It imports from `coldModule`, the interpreter and soft-float. */
-  compile(
-    regions: readonly Region[],
-    devices?: readonly (KnownDevices | undefined)[],
-    jumpSite?: (host: number) => number | undefined,
-  ): Uint8Array<ArrayBuffer> {
+  compile(regions: readonly Region[], surroundings: readonly Surroundings[]): Uint8Array<ArrayBuffer> {
     const helpers = new Set<string>();
     for (const { blocks } of regions) {
       for (const { instructions } of blocks) {
@@ -48,8 +53,10 @@ export class RegionCompiler {
     const parts = this.newModule([...helpers]);
     regions.forEach((region, index) => {
       const x = RegionBuilder.create(parts, `r${index}`, region.context);
-      x.devices = devices?.[index];
-      if (jumpSite !== undefined) x.jumpSite = jumpSite;
+      const { devices, jumpSite, newSite } = surroundings[index]!;
+      x.devices = devices;
+      x.jumpSite = jumpSite;
+      x.newSite = newSite;
       x.write(region);
       parts.module.export(`r${index}`, x);
     });

@@ -70,6 +70,8 @@ export interface ControlFlow {
   /** Children in the dominator tree, in reverse postorder. */
   readonly children: ReadonlyMap<BasicBlock, readonly BasicBlock[]>;
   readonly isLoopHeader: ReadonlySet<BasicBlock>;
+  /** Blocks of loops. */
+  readonly inLoop: ReadonlySet<BasicBlock>;
   /** Blocks that more than the code before them goes to: they need a label. */
   readonly isMerge: ReadonlySet<BasicBlock>;
   /** Edges "from → to" that structured code cannot follow (they enter a loop elsewhere than at its head). */

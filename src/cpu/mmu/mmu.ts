@@ -5,6 +5,7 @@ import { PAGE_ENTRY, PAGE_ENTRY_FLAGS } from "../../memory/page-map.ts";
 import type { Translator } from "../../memory/virtual-handlers.ts";
 import { CPU, CS, FLAG, MODE, SEG, SS, STOP, VECTOR, WALK } from "../state.ts";
 import { ABANDON, type VcpuState } from "../vcpu-state.ts";
+import { AccessSites } from "./access-sites.ts";
 import type { Breakpoints } from "./breakpoints.ts";
 import { LinearTranslator } from "./linear-translator.ts";
 import { MmioTlb } from "./mmio-tlb.ts";
@@ -34,6 +35,7 @@ const EFER_NXE = 1 << 11;
 export class Mmu {
   readonly supervisor: Tlb;
   readonly user: Tlb;
+  readonly sites: AccessSites;
   private readonly mmio: MmioTlb;
   readonly paging: { -readonly [K in keyof PagingMode]: PagingMode[K] } = {
     paging: false,
@@ -78,8 +80,10 @@ export class Mmu {
     this.paging.pdpte = new Uint32Array(memory.memory.buffer, cpu.base + CPU.pdpte, 8);
     const { tlb, tlbStride, ram, ramBytes, pageFlags } = memory.layout;
     const base = tlb + index * tlbStride;
-    this.supervisor = new Tlb(memory.memory, base);
-    this.user = new Tlb(memory.memory, base + TLB_SIZE);
+    this.sites = new AccessSites(memory.memory);
+    const forget = () => this.sites.forget();
+    this.supervisor = new Tlb(memory.memory, base, forget);
+    this.user = new Tlb(memory.memory, base + TLB_SIZE, forget);
     cpu.setU32(CPU.tlbSupervisor, base);
     cpu.setU32(CPU.walkRam, ram);
     cpu.setU32(CPU.walkRamBytes, ramBytes);

@@ -18,11 +18,14 @@ export class Tlb {
   /** Flushes of everything, for statistics. */
   fullFlushes = 0;
   private readonly words: Int32Array;
+  /** Told when translations are dropped that others may have taken from here. */
+  private readonly onDrop: () => void;
   /** See TLB_HEADER.large. */
   private readonly large: Uint8Array;
 
-  constructor(memory: WebAssembly.Memory, base: number) {
+  constructor(memory: WebAssembly.Memory, base: number, onDrop: () => void = () => {}) {
     this.base = base;
+    this.onDrop = onDrop;
     this.words = new Int32Array(memory.buffer, base, TLB_SIZE / 4);
     this.large = new Uint8Array(memory.buffer, base + TLB_HEADER.large, TLB_HEADER.largeBytes);
     this.reset();
@@ -30,6 +33,7 @@ export class Tlb {
 
   /** Drops everything, global or not, without looking at the logs. */
   reset(): void {
+    this.onDrop();
     for (let entry = 0; entry < TLB_ENTRIES; entry++) this.clear(entry, 0);
     this.words[FILLED] = 0;
     this.words[FILLED_GLOBAL] = 0;
@@ -115,6 +119,7 @@ export class Tlb {
   /** Drops all translations, or all but the global ones. */
   flush(keepGlobal: boolean): void {
     this.fullFlushes++;
+    this.onDrop();
     const { words } = this;
     for (let i = words[FILLED]! - 1; i >= 0; i--) {
       const entry = words[LOG + i]!;
@@ -131,6 +136,7 @@ export class Tlb {
 
   /** Drops the translation of one linear address (INVLPG): also a large page around it, and global ones. */
   invalidate(linearLow: number): void {
+    this.onDrop();
     const entry = (linearLow >>> PAGE_SHIFT) & (TLB_ENTRIES - 1);
     this.drop(entry);
     if ((this.large[linearLow >>> 25]! & (1 << ((linearLow >>> 22) & 7))) === 0) return;
@@ -143,6 +149,7 @@ export class Tlb {
 
   /** Drops the translation of one linear page and no other. */
   dropLinear(linearLow: number, linearHigh: number): void {
+    this.onDrop();
     const entry = (linearLow >>> PAGE_SHIFT) & (TLB_ENTRIES - 1);
     const at = entry * WORDS;
     const page = linearLow & -PAGE_SIZE;
@@ -155,6 +162,7 @@ export class Tlb {
 
   /** Drops every translation to consecutive guest-physical pages (their access handlers or their kind changed). */
   invalidatePhysical(physical: number, pages = 1): void {
+    this.onDrop();
     const { words } = this;
     const first = physical >>> PAGE_SHIFT;
     this.dropPhysical(LOG, words[FILLED]!, first, pages);
