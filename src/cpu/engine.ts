@@ -212,6 +212,7 @@ export class SoftwareVcpu implements CpuPins {
   /** Power-up and RESET# state, SDM vol 3, table 9-1. */
   reset(): void {
     resetVcpu(this.context);
+    this.code?.reset();
     this.delivering = undefined;
   }
 

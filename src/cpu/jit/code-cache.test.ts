@@ -75,3 +75,43 @@ describe("what code is compiled for", () => {
     expect(statistics.regions).toBeLessThanOrEqual(1024);
   });
 });
+
+describe("code that has changed often", () => {
+  const count = 20_000;
+
+  /** Writes the program once more and runs it; how many modules that took. */
+  function runAgain(bare: BareVcpu): number {
+    const { statistics } = bare.vcpu.code!;
+    const { modules } = statistics;
+    bare.memory.write(0x3000, Uint8Array.from(program(0x3000, count, count)));
+    bare.state.setNumber(CPU.rip, 0x3000);
+    bare.state.setU32(CPU.activity, 0);
+    for (let slice = 0; slice < 1000 && bare.run(10_000).reason === "budget"; slice++);
+    expect(bare.state.u32(CPU.activity)).toBe(1);
+    return statistics.modules - modules;
+  }
+
+  function changedOften(): BareVcpu {
+    const bare = new BareVcpu({ ramBytes: 0x1_0000, compile: "auto" });
+    bare.startFlat([0xf4], 0x3000);
+    expect(runAgain(bare)).toBeGreaterThan(0);
+    for (let i = 0; i < 20; i++) runAgain(bare);
+    expect(runAgain(bare)).toBe(0);
+    return bare;
+  }
+
+  it("is compiled again when it has been left alone for a while", () => {
+    const bare = changedOften();
+    for (let slice = 0; slice < 2000; slice++) bare.run(1);
+    for (let runs = 0; runAgain(bare) === 0; runs++) expect(runs).toBeLessThan(200);
+    // What it was like before is forgotten.
+    expect(runAgain(bare)).toBeGreaterThan(0);
+  });
+
+  it("is compiled again after a reset", () => {
+    const bare = changedOften();
+    bare.vcpu.reset();
+    bare.startFlat([0xf4], 0x3000);
+    expect(runAgain(bare)).toBeGreaterThan(0);
+  });
+});

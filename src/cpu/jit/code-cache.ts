@@ -1,5 +1,7 @@
 import type { GuestMemory } from "../../memory/guest-memory.ts";
 import {
+  HOT_BASE,
+  HOT_ENTRIES,
   JUMP_CACHE_BASE,
   JUMP_CACHE_ENTRIES,
   JUMP_CACHE_ENTRY_SIZE,
@@ -38,7 +40,9 @@ const SITES_EXPECTED = 2;
 const SLICES_WAITED_MAX = 8;
 /** Times that code of a page changed before it is compiled less eagerly, and how much less each time. */
 const PATIENCE = 4;
-const MAX_DELAY_SHIFT = 16;
+const MAX_DELAY_SHIFT = 8;
+/** Slices without a change after which half of the changes are forgotten: other programs come to lie there. */
+const SLICES_FORGIVING = 256;
 /** Never matches: contexts begin at 2. */
 const NO_CONTEXT = 0;
 /** Stores beside compiled code that a page may see before its code is given up. */
@@ -72,8 +76,9 @@ interface CodePage {
   readonly regions: Set<Compiled>;
   /** Stores to it are seen: it holds code that is compiled, or will be. */
   watched: boolean;
-  /** Times that a store hit compiled code, or too many came near it. */
+  /** Times that a store hit compiled code, or too many came near it; and the slice up to which they count. */
   changes: number;
+  countedUntil: number;
   nearMisses: number;
 }
 
@@ -120,6 +125,7 @@ export class CodeCache {
   private readonly table = new WebAssembly.Table({ initial: 256, element: "anyfunc" });
   private readonly freeSlots: number[] = [];
   private usedSlots = 0;
+  private slices = 0;
   private slicesWaited = 0;
   /** By host address of the entry. */
   private readonly code = new Map<number, Compiled[]>();
@@ -188,6 +194,7 @@ export class CodeCache {
     this.waiting.clear();
     this.delayed.clear();
     this.jumps.reset();
+    this.words.fill(0, HOT_BASE >> 2, (HOT_BASE >> 2) + HOT_ENTRIES * 2);
     this.freeSlots.length = 0;
     this.usedSlots = 0;
     this.statistics.instructions = 0;
@@ -285,7 +292,7 @@ export class CodeCache {
     // What is reached as often again while it waits has waited long enough.
     const urgent = this.waiting.has(key);
     if (!urgent) {
-      const changes = this.pages.get(host >>> PAGE_SHIFT)?.changes ?? 0;
+      const changes = this.recentChanges(host >>> PAGE_SHIFT);
       if (changes > PATIENCE && this.mustWait(host, changes)) return 0;
       const region = this.findRegion(host, rip, codeContext(this.state));
       if (region === undefined) {
@@ -305,6 +312,17 @@ export class CodeCache {
     if (found === undefined) return 0;
     this.enterJumpCache(found);
     return 1;
+  }
+
+  private recentChanges(number: number): number {
+    const page = this.pages.get(number);
+    if (page === undefined) return 0;
+    const periods = Math.floor((this.slices - page.countedUntil) / SLICES_FORGIVING);
+    if (periods > 0) {
+      page.changes >>>= Math.min(periods, 31);
+      page.countedUntil += periods * SLICES_FORGIVING;
+    }
+    return page.changes;
   }
 
   /** Code that changes all the time has to be reached far more often before it is compiled again. */
@@ -338,6 +356,7 @@ export class CodeCache {
 
   /** A slice begins: what has waited long enough is compiled. */
   beginSlice(): void {
+    this.slices++;
     for (const jump of this.jumps.learn()) this.compileAgain(jump);
     if (this.waiting.size > 0 && ++this.slicesWaited >= SLICES_WAITED_MAX) this.compileWaiting();
   }
@@ -449,7 +468,7 @@ export class CodeCache {
   private watchedPage(number: number): CodePage {
     let page = this.pages.get(number);
     if (page === undefined) {
-      page = { regions: new Set(), watched: false, changes: 0, nearMisses: 0 };
+      page = { regions: new Set(), watched: false, changes: 0, countedUntil: this.slices, nearMisses: 0 };
       this.pages.set(number, page);
     }
     if (!page.watched) this.flag(number);
@@ -484,7 +503,8 @@ export class CodeCache {
       for (const one of page.regions) this.drop(one);
     }
     if (dropped) {
-      page.changes++;
+      page.changes = this.recentChanges(number) + 1;
+      page.countedUntil = this.slices;
       page.nearMisses = 0;
       this.statistics.invalidations++;
       const waits = [...this.waiting.values()].some(({ region }) => region.host >>> PAGE_SHIFT === number);
