@@ -32,6 +32,7 @@ const wasmFiles: Plugin = {
 const options = {
   outdir: "dist/cli",
   bundle: true,
+  format: "cjs",
   platform: "node",
   target: "node20",
   packages: "external",
@@ -44,20 +45,18 @@ const { metafile } = await build({
   ...options,
   entryPoints: { command: "src/cli/command.ts" },
   entryNames: "[name]-[hash]",
-  format: "cjs",
-  outExtension: { ".js": ".cjs" },
   metafile: true,
   plugins: [wasmFiles],
 });
-const script = Object.keys(metafile.outputs).find((name) => name.endsWith(".cjs"))!;
+const script = Object.keys(metafile.outputs).find((name) => name.endsWith(".js"))!;
 
 await build({
   ...options,
   entryPoints: { main: "src/cli/launch.ts" },
-  format: "esm",
   define: { SCRIPT: JSON.stringify(basename(script)) },
 });
 chmodSync("dist/cli/main.js", 0o755);
+writeFileSync("dist/cli/package.json", `${JSON.stringify({ type: "commonjs" })}\n`);
 
 const recorder = ["--import", "tsx", "scripts/record-code.ts", script];
 const { status } = spawnSync(process.execPath, recorder, { input: "", stdio: ["pipe", "ignore", "inherit"] });

@@ -4,4 +4,6 @@ import { setFlagsFromString } from "node:v8";
 export function setV8Flags(): void {
   // Cold paths of compiled guest code are marked as such; V8 heeds that only when asked.
   setFlagsFromString("--experimental-wasm-branch-hinting");
+  // Of the interpreter's module a start runs a few functions: the others need not be validated.
+  setFlagsFromString("--wasm-lazy-validation");
 }
