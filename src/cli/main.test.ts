@@ -35,7 +35,7 @@ describe("the command line", () => {
   });
 
   it.each([
-    [["--help"], "portico explain [trace]"],
+    [["--help"], "portico explain [options] TRACE"],
     [["run", "--help"], "portico run [options] [IMAGE]"],
     [["explain", "-h"], "portico explain [options] TRACE"],
     [["bench", "--help"], "portico bench [options]"],

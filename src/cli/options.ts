@@ -1,4 +1,4 @@
-/** The options of the commands, checked: from what yargs makes of the command line to what a command needs. */
+/** The options of the commands, checked: from what the command line says to what a command needs. */
 
 import { PorticoError } from "../errors.ts";
 import { IO_PATHS, type IoPath } from "../exits/exit-work.ts";
@@ -52,7 +52,7 @@ export interface ExplainOptions {
   readonly perVcpu: boolean;
 }
 
-/** As yargs gives them; an option given twice is an array. */
+/** As the command line gives them: a switch is true, an option given twice an array. */
 export type RawOptions = Readonly<Record<string, unknown>>;
 
 /** Guest RAM lies below 0xE000_0000. */

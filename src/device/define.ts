@@ -1,3 +1,4 @@
+import { callback, checkArgument, text } from "../arguments.ts";
 import type { Ring3Read, Ring3Write } from "../io/types.ts";
 import type { DeviceClass, DeviceHost, Ring3Handler } from "./types.ts";
 
@@ -11,6 +12,8 @@ export function defineDevice<Options = void, Api = void>(
   create: (host: DeviceHost, options: Options) => Api,
   version = 1,
 ): DeviceClass<Options, Api> {
+  checkArgument("the name that defineDevice() is given", name, text);
+  checkArgument(`the definition of '${name}'`, create, callback);
   return { name, create, version };
 }
 

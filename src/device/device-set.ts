@@ -1,3 +1,4 @@
+import { callback, checkMembers, number, optional } from "../arguments.ts";
 import { assert, PorticoError } from "../errors.ts";
 import { CoalescedRing } from "../io/coalesced-ring.ts";
 import type { RawDispatch } from "../io/raw-dispatch.ts";
@@ -149,6 +150,13 @@ export class DeviceSet {
   }
 }
 
+const handler = optional({
+  wanted: "a function, raw(), ring3() or an object of them",
+  holds: (value) => typeof value === "function" || (typeof value === "object" && value !== null),
+});
+const HANDLERS = { read: handler, write: handler, readString: optional(callback), writeString: optional(callback) };
+const RANGE = { base: number, length: number };
+
 interface SavedPart {
   save(): unknown;
   load(saved: unknown): void;
@@ -210,10 +218,12 @@ class DeviceInstance implements DeviceHost {
   }
 
   ports(range: Range, handlers: Handlers): Region {
+    checkMembers(`the port range of '${this.name}'`, range, RANGE);
     return this.keep(this.environment.ports.register(this.name, range, this.compile(handlers)));
   }
 
   mmio(range: Range, handlers: Handlers, options: MmioOptions = {}): Region {
+    checkMembers(`the MMIO range of '${this.name}'`, range, RANGE);
     return this.keep(this.environment.mmio.register(this.name, range, this.compile(handlers), options));
   }
 
@@ -363,6 +373,7 @@ class DeviceInstance implements DeviceHost {
 
   private compile(handlers: Handlers): RangeHandlers {
     const { ring } = this;
+    checkMembers(`the object of handlers of '${this.name}'`, handlers, HANDLERS);
     const compiled = rangeHandlers(handlers, this.raw.compile(handlers));
     if (ring === undefined) return compiled;
     assert(!(handlers.coalesce && compiled.raw?.write), "raw writes are not collected: they are answered at once");

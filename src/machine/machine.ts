@@ -1,3 +1,4 @@
+import { bytes, callback, checkArgument } from "../arguments.ts";
 import { SoftwareVcpu, type VcpuExit } from "../cpu/engine.ts";
 import { CPU } from "../cpu/state.ts";
 import { DeviceSet } from "../device/device-set.ts";
@@ -30,6 +31,15 @@ import type { SavedMap } from "../memory/snapshot.ts";
 import type { AccessCallback } from "../memory/watched-access.ts";
 import { describePlatform } from "./acpi/description.ts";
 import { acpiTables, type PlacedTable, placeAcpiTables } from "./acpi/place.ts";
+import {
+  checkBootOptions,
+  checkDevice,
+  checkDoorbell,
+  checkMachineOptions,
+  checkMonitorPages,
+  checkRange,
+  checkWatch,
+} from "./arguments.ts";
 import type { BootMemory } from "./boot/boot-memory.ts";
 import type { BootOptions } from "./boot/boot-options.ts";
 import { detectImage } from "./boot/detect.ts";
@@ -159,8 +169,9 @@ export class Machine {
   /** Host input that waits for a slice to end: on the instruction clock it enters only at known instruction counts. */
   private readonly inputs: (() => void)[] = [];
 
-  /** Throws `PorticoError` `MEMORY_SIZE` or `DISK_COUNT`. */
+  /** Throws `PorticoError` `MEMORY_SIZE`, `DISK_COUNT` or `ARGUMENT`. */
   constructor(options: MachineOptions = {}) {
+    checkMachineOptions(options);
     const { memoryMiB = 256, clock = "host" } = options;
     if (!Number.isInteger(memoryMiB) || memoryMiB < 1 || memoryMiB * MIB > RAM_MAX) {
       throw new PorticoError(
@@ -242,9 +253,13 @@ export class Machine {
     this.devices.reset();
     this.serial = {
       onOutput: (listener) => {
+        checkArgument("the listener of serial.onOutput()", listener, callback);
         this.outputListener = listener;
       },
-      input: (bytes) => this.pc.uart.receive(bytes),
+      input: (received) => {
+        checkArgument("what serial.input() is given", received, bytes);
+        this.pc.uart.receive(received);
+      },
     };
   }
 
@@ -275,8 +290,8 @@ export class Machine {
 
   /** Adds a device of the user's own. Before `boot`. */
   add<Options, Api>(deviceClass: DeviceClass<Options, Api>, options: Options, name?: string): Api {
-    const api = this.devices.add(deviceClass, options, name);
-    return api;
+    checkDevice(deviceClass, name);
+    return this.devices.add(deviceClass, options, name);
   }
 
   /**
@@ -284,6 +299,7 @@ export class Machine {
    * Without a range it is rung by call alone, by its `id`. Throws as claiming the range does.
    */
   doorbell(listener: (count: number) => void, range?: Range & { readonly space: Space }): Doorbell {
+    checkDoorbell(listener, range);
     const bell = this.doorbells.add(listener);
     if (range === undefined) return bell;
     const { ports, mmio } = this;
@@ -304,8 +320,10 @@ export class Machine {
    * Memory that host and guest share, in whole pages outside RAM: while it is mapped, the guest reaches it without any
    * exit, and devices' MMIO behind it is out of reach; handles for that become stale. Throws `MemoryError`.
    */
-  passThrough({ base, length }: Range): PassThrough {
+  passThrough(range: Range): PassThrough {
+    checkRange("the range of passThrough()", range);
     const { memory } = this;
+    const { base, length } = range;
     if (base < memory.ramBytes)
       throw new PorticoError("MEMORY_RANGE", `0x${base.toString(16)} is RAM: pass memory through above it`);
     const host = memory.allocateExtra(length);
@@ -330,6 +348,7 @@ export class Machine {
    */
   watch(what: PhysicalWatch | VirtualWatch, callback: AccessCallback): Watch {
     this.checkAlive();
+    checkWatch(what, callback);
     return watchMemory(this.memory, what, callback);
   }
 
@@ -339,6 +358,7 @@ export class Machine {
    */
   insert(what: MonitorPages, onWrite?: AccessCallback): MonitorWatch {
     this.checkAlive();
+    checkMonitorPages(what, onWrite);
     return insertPages(this.memory, what, onWrite);
   }
 
@@ -351,10 +371,11 @@ export class Machine {
 
   /**
    * Loads an image and sets the vCPU to its entry; a machine that has run before is reset first. Throws `ImageError` or
-   * `MemoryError`, and `PorticoError` `MACHINE_WAITING` within an instruction.
+   * `MemoryError`, and `PorticoError` `ARGUMENT`, or `MACHINE_WAITING` within an instruction.
    */
   boot(options: BootOptions): void {
     this.checkAlive();
+    checkBootOptions(options);
     if (this.inSlice || this.io.commitPending)
       throw new PorticoError("MACHINE_WAITING", "an instruction is in progress: boot when it has ended");
     if (this.booted !== undefined) this.resetParts();
