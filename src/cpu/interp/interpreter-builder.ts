@@ -389,6 +389,14 @@ export class InterpreterBuilder extends X86 {
     return this.load(bytes === 4 ? "i32" : "i64", bytes, address, offset);
   }
 
+  readXmm(register: number): Expr {
+    return this.loadV128(this.cpu, CPU.xmm + register * 16);
+  }
+
+  writeXmm(register: number, value: Expr): void {
+    this.storeV128(this.cpu, value, CPU.xmm + register * 16);
+  }
+
   readXmmReg(): Expr {
     return this.loadV128(this.xmmRegAddress(), CPU.xmm);
   }

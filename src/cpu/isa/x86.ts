@@ -109,6 +109,9 @@ export abstract class X86 extends FunctionBuilder {
 
   // --- SIMD registers: XMM as v128, low parts as i32 (4 bytes) and i64 (8 bytes); MMX as i64 ----------------------
 
+  /** An XMM register by its number. */
+  abstract readXmm(register: number): Expr;
+  abstract writeXmm(register: number, value: Expr): void;
   /** The XMM register named by ModRM.reg. */
   abstract readXmmReg(): Expr;
   abstract writeXmmReg(value: Expr): void;

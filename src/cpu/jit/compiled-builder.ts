@@ -122,50 +122,41 @@ export abstract class CompiledOperands extends MemoryAccess {
     return this.i32(this.decoded.px);
   }
 
-  // --- SIMD registers: they stay in the vCPU block ----------------------------------------------------------------
-
-  private xmm(register: number): number {
-    return CPU.xmm + register * 16;
-  }
-
-  private loadLow(bytes: 4 | 8, address: Expr, offset: number): Expr {
-    return this.load(bytes === 4 ? "i32" : "i64", bytes, address, offset);
-  }
+  // --- SIMD registers: MMX stays in the vCPU block ----------------------------------------------------------------
 
   readXmmReg(): Expr {
-    return this.loadV128(this.cpu, this.xmm(this.regField));
+    return this.readXmm(this.regField);
   }
 
   writeXmmReg(value: Expr): void {
-    this.storeV128(this.cpu, value, this.xmm(this.regField));
+    this.writeXmm(this.regField, value);
   }
 
   readXmmRegLow(bytes: 4 | 8): Expr {
-    return this.loadLow(bytes, this.cpu, this.xmm(this.regField));
+    return this.readXmmLow(this.regField, bytes);
   }
 
   writeXmmRegPart(bytes: 4 | 8, value: Expr, at = 0): void {
-    this.store(bytes, this.cpu, value, this.xmm(this.regField) + at);
+    this.writeXmmLane(this.regField, bytes, value, at / bytes);
   }
 
   readXmmRm(aligned = true): Expr {
-    if (this.rmIsMemory) return this.readMemory128(this.rmAddress(), aligned);
-    return this.loadV128(this.cpu, this.xmm(this.rmField));
+    return this.rmIsMemory ? this.readMemory128(this.rmAddress(), aligned) : this.readXmm(this.rmField);
   }
 
   writeXmmRm(value: Expr, aligned = true): void {
     if (this.rmIsMemory) this.writeMemory128(this.rmAddress(), value, aligned);
-    else this.storeV128(this.cpu, value, this.xmm(this.rmField));
+    else this.writeXmm(this.rmField, value);
   }
 
   readXmmRmLow(bytes: 4 | 8): Expr {
-    if (!this.rmIsMemory) return this.loadLow(bytes, this.cpu, this.xmm(this.rmField));
-    return this.loadLow(bytes, this.hostRead(this.rmAddress(), bytes), 0);
+    if (!this.rmIsMemory) return this.readXmmLow(this.rmField, bytes);
+    return this.load(bytes === 4 ? "i32" : "i64", bytes, this.hostRead(this.rmAddress(), bytes));
   }
 
   writeXmmRmLow(bytes: 4 | 8, value: Expr): void {
     if (this.rmIsMemory) this.writeMemory(this.rmAddress(), bytes, value);
-    else this.store(bytes, this.cpu, value, this.xmm(this.rmField));
+    else this.writeXmmLane(this.rmField, bytes, value, 0);
   }
 
   /** MMX registers are eight: REX has no part in their numbers. */
