@@ -123,7 +123,7 @@ function restore(x: X86, area: Expr): void {
     x.setField("i64", offset, x.select(x.rexW(), whole, x.and(whole, 0xffff_ffff)));
     x.setField("i32", selector, x.select(x.rexW(), x.i32(0), part(2, at + 4)));
   }
-  x.setField("i32", CPU.mxcsr, part(4, AREA.mxcsr));
+  x.writeMxcsr(part(4, AREA.mxcsr));
   for (let i = 0; i < 8; i++) {
     x.scope(() => x.storeV128(stackSlot(x, top, i), significant(x, x.loadV128(area, AREA.registers + i * 16))));
   }

@@ -1,15 +1,18 @@
-import { constantOf, type Expr, type Label, type Operand } from "../../emit/index.ts";
+import { constantOf, type Expr, type FunctionRef, type Label, type Operand, type Variable } from "../../emit/index.ts";
+import { COLLECT } from "../isa/float-lanes.ts";
 import type { Bytes, OperandWidth, RepeatOptions } from "../isa/x86.ts";
 import { CPU, DS, ES, ONCE, PX, RAX, RCX, RDI, RSI, VECTOR } from "../state.ts";
-import { type CompiledModule, MemoryAccess, type Place } from "./memory-access.ts";
-
-/** A new module and what its code calls; `helpers` are the soft-float functions by name. */
-export type NewModule = (helpers: readonly string[]) => CompiledModule;
+import { MemoryAccess, type Place } from "./memory-access.ts";
 
 /** Operand provider of the compiler: operands are decoded once, registers and flags live in locals. */
 export abstract class CompiledOperands extends MemoryAccess {
   /** The instruction ends its block: control may go elsewhere, or never falls through. */
   ended = false;
+
+  /** What `checkOnce` has checked on every way to here. */
+  protected checked: ReadonlySet<string> = new Set();
+  /** i32: see `isQuiet`; undefined while nobody asks. */
+  private quiet: Variable | undefined;
 
   /** Whether the code that was written last goes on. */
   get reachable(): boolean {
@@ -34,6 +37,13 @@ export abstract class CompiledOperands extends MemoryAccess {
   private leaveEarly(): void {
     this.set(this.budget, this.budgetNow());
     this.exit(this.nextRip());
+  }
+
+  /** System operations end a region, so the outcome is the same in all of it. */
+  override checkOnce(name: string, check: () => void): void {
+    if (this.checked.has(name)) return;
+    check();
+    if (this.conditions === 0) this.checked = new Set([...this.checked, name]);
   }
 
   /** Leaves the region; what was written so far has retired. `between`: a string instruction goes on later. */
@@ -187,6 +197,34 @@ export abstract class CompiledOperands extends MemoryAccess {
     else this.storeMmx(this.mmx(this.rmField), value);
   }
 
+  // --- MXCSR ----------------------------------------------------------------------------------------------------
+
+  /** A local, loaded when the region is entered, and set by whatever changes MXCSR. */
+  private get quietLocal(): Variable {
+    this.quiet ??= this.permanent("i32");
+    return this.quiet;
+  }
+
+  /** For the prologue. */
+  protected loadQuiet(): void {
+    if (this.quiet) this.set(this.quiet, super.isQuiet());
+  }
+
+  override isQuiet(): Expr {
+    return this.get(this.quietLocal);
+  }
+
+  override writeMxcsr(value: Expr): void {
+    super.writeMxcsr(value);
+    this.set(this.quietLocal, super.isQuiet());
+  }
+
+  collectExceptions(packed: boolean): Expr {
+    const [vector, quiet] = this.callMulti(this.helperFunction(COLLECT.name), this.cpu, packed ? 1 : 0);
+    this.set(this.quietLocal, quiet!);
+    return vector!;
+  }
+
   // --- state ----------------------------------------------------------------------------------------------------
 
   systemFlags(): Expr {
@@ -320,9 +358,13 @@ export abstract class CompiledOperands extends MemoryAccess {
     this.portInPlace(number, { bytes, data }, () => this.callSlow(this.parts.cold.portOut, true, number, width, data));
   }
 
-  helper(name: string, ...operands: Operand[]): Expr {
-    const target = this.parts.softfloat.get(name);
+  private helperFunction(name: string): FunctionRef {
+    const target = this.parts.helpers.get(name);
     if (target === undefined) throw new Error(`Portico bug: no helper ${name}`);
-    return this.call(target, ...operands);
+    return target;
+  }
+
+  helper(name: string, ...operands: Operand[]): Expr {
+    return this.call(this.helperFunction(name), ...operands);
   }
 }
