@@ -156,6 +156,58 @@ describe("SIMD floating-point exceptions (SDM vol 1, 11.5)", () => {
   });
 });
 
+describe("with PE set already, which numbers in the usual range make use of", () => {
+  const PE = 0x20;
+  /** Around every bound of the fast paths, as exponent and significand. */
+  const numbers = (exponentBits: number, significandBits: number): bigint[] => {
+    const top = 2n ** BigInt(exponentBits) - 1n;
+    const one = top >> 1n;
+    const most = 2n ** BigInt(significandBits) - 1n;
+    const magnitudes = [0n, 1n, 2n, one - 1n, one, top - 2n, top - 1n, top].flatMap((exponent) =>
+      [0n, 1n, most].map((significand) => (exponent << BigInt(significandBits)) | significand),
+    );
+    return [...magnitudes, ...magnitudes.map((one) => one | (1n << BigInt(exponentBits + significandBits)))];
+  };
+  const singles = numbers(8, 23).map((bits) => bits | (bits << 32n));
+  const doubles = numbers(11, 52);
+  const operands = { none: singles, f3: singles, "66": doubles, f2: doubles };
+  const prefixes = { none: [], f3: [0xf3], "66": [0x66], f2: [0xf2] };
+  const operations = { add: 0x58, mul: 0x59, sub: 0x5c, div: 0x5e, sqrt: 0x51, min: 0x5d, max: 0x5f, convert: 0x5a };
+
+  /** XMM0 and XMM1 to XMM0; everything that tells. */
+  const outcome = (code: readonly number[], mxcsr: number, a: bigint, b: bigint) => {
+    const { state } = bench;
+    state.setU32(CPU.mxcsr, mxcsr);
+    for (const lane of [0, 8]) {
+      state.setU64(CPU.xmm + lane, a);
+      state.setU64(CPU.xmm + 16 + lane, b);
+    }
+    state.eflags = 2;
+    const result = bench.run(0, OSFXSR | OSXMMEXCPT, code);
+    return [result, state.u64(CPU.xmm), state.u64(CPU.xmm + 8), state.u32(CPU.mxcsr) | PE, state.eflags];
+  };
+
+  const cases = Object.entries(operations).flatMap(([name, opcode]) =>
+    (["none", "66", "f3", "f2"] as const).map((prefix) => [name, prefix, opcode] as const),
+  );
+  it.each([
+    ...cases,
+    ["comi", "none", 0x2f],
+    ["comi", "66", 0x2f],
+    ["ucomi", "none", 0x2e],
+    ["ucomi", "66", 0x2e],
+  ] as const)("%s, prefix %s", (name, prefix, opcode) => {
+    const code = [...prefixes[prefix], 0x0f, opcode, 0xc1];
+    const unary = name === "sqrt" || name === "convert";
+    for (const a of unary ? [1n] : operands[prefix]) {
+      for (const b of operands[prefix]) {
+        const what = `${a.toString(16)}, ${b.toString(16)}`;
+        expect(outcome(code, 0x1fa0, a, b), what).toEqual(outcome(code, 0x1f80, a, b));
+      }
+    }
+  });
+});
+
 describe("FXSAVE without CR4.OSFXSR", () => {
   it("leaves the XMM part of the area alone, and FXRSTOR the registers", () => {
     const { memory, ram, state } = bench;
