@@ -107,6 +107,12 @@ const PROGRAMS: Readonly<Record<string, readonly number[]>> = {
   "a fault": FAULT,
   "an unmasked exception, if the MXCSR says so": UNMASKED,
   "one branch": ONE_SIDED,
+  // movlps xmm1, [rsi]; movups [rsi+16], xmm1; mov rax, [rsi+8]; mov rdx, [rsi+16]; movsd [rsi+32], xmm1;
+  // movlps xmm1, [rdx*8+rsi]
+  "a part that is read after the whole": [
+    ...[0x0f, 0x12, 0x0e, 0x0f, 0x11, 0x4e, 0x10, 0x48, 0x8b, 0x46, 0x08, 0x48, 0x8b, 0x56, 0x10],
+    ...[0xf2, 0x0f, 0x11, 0x4e, 0x20, 0x0f, 0x12, 0x0c, 0xd6],
+  ],
   // movsd xmm1, xmm2; movss xmm1, xmm3; movups [rsi], xmm1; movsd xmm1, xmm4; movss [rsi+16], xmm1; movhps xmm1, [rsi];
   // movlps xmm1, [rsi+8]; movsd [rsi+24], xmm1; movhlps xmm6, xmm1; movlhps xmm1, xmm6; movss xmm6, [rsi+4];
   // movss xmm1, xmm6; movsd xmm6, xmm1; movaps xmm7, xmm1; movss xmm7, xmm2; cvtsi2sd xmm1, ecx; movd eax, xmm1;

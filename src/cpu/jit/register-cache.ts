@@ -210,12 +210,14 @@ export abstract class RegisterCache extends LazyValues {
    * another value over this one.
    */
   protected writeXmmLane(register: number, bytes: 4 | 8, value: Expr, lane: number): void {
-    const { toBits, replace, replaceFloat } = LANES[bytes];
+    const { float, toFloat, replace, replaceFloat } = LANES[bytes];
     const old = this.readXmm(register);
     const under = old instanceof LateValue && isLanePut(old.value, bytes, lane) ? old.value.a! : this.settle(old);
-    const isFloat = value.op === toBits;
-    const placed = this.settle(isFloat ? value.a! : value);
-    const whole = this.let(this.simd("v128", isFloat ? replaceFloat : replace, [under, placed], lane));
+    const number = this.convert(float, toFloat, value);
+    // What was a number, or stands in a lane, need not go through a general register.
+    const isNumber = number.op !== toFloat;
+    const placed = this.settle(isNumber ? number : value);
+    const whole = this.let(this.simd("v128", isNumber ? replaceFloat : replace, [under, placed], lane));
     this.registers[XMM + register] = { expr: whole, dirty: true };
   }
 
@@ -538,6 +540,8 @@ export abstract class RegisterCache extends LazyValues {
 const LANES = {
   4: {
     bits: "i32",
+    float: "f32",
+    toFloat: CONVERT.f32ReinterpretI32,
     toBits: CONVERT.i32ReinterpretF32,
     extract: SIMD.i32x4Extract,
     replace: SIMD.i32x4Replace,
@@ -545,6 +549,8 @@ const LANES = {
   },
   8: {
     bits: "i64",
+    float: "f64",
+    toFloat: CONVERT.f64ReinterpretI64,
     toBits: CONVERT.i64ReinterpretF64,
     extract: SIMD.i64x2Extract,
     replace: SIMD.i64x2Replace,
