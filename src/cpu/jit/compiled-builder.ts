@@ -3,6 +3,7 @@ import { COLLECT } from "../isa/float-lanes.ts";
 import type { Bytes, OperandWidth, RepeatOptions } from "../isa/x86.ts";
 import { CPU, DS, ES, ONCE, PX, RAX, RCX, RDI, RSI, VECTOR } from "../state.ts";
 import { MemoryAccess, type Place } from "./memory-access.ts";
+import { lowestLane } from "./xmm-lanes.ts";
 
 /** Operand provider of the compiler: operands are decoded once, registers and flags live in locals. */
 export abstract class CompiledOperands extends MemoryAccess {
@@ -143,7 +144,7 @@ export abstract class CompiledOperands extends MemoryAccess {
   }
 
   readXmmRegLow(bytes: 4 | 8): Expr {
-    return this.readXmmLow(this.regField, bytes);
+    return lowestLane(this, this.readXmmReg(), bytes);
   }
 
   writeXmmRegPart(bytes: 4 | 8, value: Expr, at = 0): void {
@@ -160,7 +161,7 @@ export abstract class CompiledOperands extends MemoryAccess {
   }
 
   readXmmRmLow(bytes: 4 | 8): Expr {
-    if (!this.rmIsMemory) return this.readXmmLow(this.rmField, bytes);
+    if (!this.rmIsMemory) return lowestLane(this, this.readXmm(this.rmField), bytes);
     return this.load(bytes === 4 ? "i32" : "i64", bytes, this.hostRead(this.rmAddress(), bytes));
   }
 

@@ -1,9 +1,9 @@
-import { constantOf, type Expr, simdOpcode, type Variable } from "../../emit/index.ts";
-import { CONVERT, SIMD } from "../../emit/simd.ts";
+import { constantOf, type Expr, type Variable } from "../../emit/index.ts";
 import type { OperandWidth } from "../isa/x86.ts";
 import { CPU } from "../state.ts";
 import { conditionOf, type FlagSource, isPlain, zeroOf } from "./flag-sources.ts";
 import { LateValue, LazyValues } from "./lazy-values.ts";
+import { asLane, type LaneBytes, underLane, withLane } from "./xmm-lanes.ts";
 
 /** What a register holds at this point of the code. */
 interface RegisterValue {
@@ -197,28 +197,15 @@ export abstract class RegisterCache extends LazyValues {
     this.setRegister(XMM + register, value);
   }
 
-  /** Bits of the lowest lane. */
-  protected readXmmLow(register: number, bytes: 4 | 8): Expr {
-    const value = this.readXmm(register);
-    const placed = value instanceof LateValue && isLanePut(value.value, bytes, 0) ? value.value.b! : undefined;
-    if (placed === undefined) return this.simd(LANES[bytes].bits, LANES[bytes].extract, [value], 0);
-    return placed.type === LANES[bytes].bits ? placed : this.convert(LANES[bytes].bits, LANES[bytes].toBits, placed);
-  }
-
   /**
    * Replaces one lane. The whole is put together where somebody needs it: the next scalar operation does not, and puts
    * another value over this one.
    */
-  protected writeXmmLane(register: number, bytes: 4 | 8, value: Expr, lane: number): void {
-    const { float, toFloat, replace, replaceFloat } = LANES[bytes];
+  protected writeXmmLane(register: number, bytes: LaneBytes, value: Expr, lane: number): void {
     const old = this.readXmm(register);
-    const under = old instanceof LateValue && isLanePut(old.value, bytes, lane) ? old.value.a! : this.settle(old);
-    const number = this.convert(float, toFloat, value);
-    // What was a number, or stands in a lane, need not go through a general register.
-    const isNumber = number.op !== toFloat;
-    const placed = this.settle(isNumber ? number : value);
-    const whole = this.let(this.simd("v128", isNumber ? replaceFloat : replace, [under, placed], lane));
-    this.registers[XMM + register] = { expr: whole, dirty: true };
+    const under = underLane(old, bytes, lane) ?? this.settle(old);
+    const put = this.settle(asLane(this, value, bytes));
+    this.registers[XMM + register] = { expr: this.let(withLane(this, under, put, bytes, lane)), dirty: true };
   }
 
   // --- flags ----------------------------------------------------------------------------------------------------
@@ -534,33 +521,6 @@ export abstract class RegisterCache extends LazyValues {
   fieldAddress(offset: number): Expr {
     return this.add(this.cpu, offset);
   }
-}
-
-/** A lane of an XMM register, as bits or as a number. */
-const LANES = {
-  4: {
-    bits: "i32",
-    float: "f32",
-    toFloat: CONVERT.f32ReinterpretI32,
-    toBits: CONVERT.i32ReinterpretF32,
-    extract: SIMD.i32x4Extract,
-    replace: SIMD.i32x4Replace,
-    replaceFloat: SIMD.f32x4Replace,
-  },
-  8: {
-    bits: "i64",
-    float: "f64",
-    toFloat: CONVERT.f64ReinterpretI64,
-    toBits: CONVERT.i64ReinterpretF64,
-    extract: SIMD.i64x2Extract,
-    replace: SIMD.i64x2Replace,
-    replaceFloat: SIMD.f64x2Replace,
-  },
-} as const;
-
-function isLanePut({ op, immediate }: Expr, bytes: 4 | 8, lane: number): boolean {
-  const { replace, replaceFloat } = LANES[bytes];
-  return immediate === lane && (op === simdOpcode(replace) || op === simdOpcode(replaceFloat));
 }
 
 const LOCAL_SET = 0x21;
