@@ -3,7 +3,7 @@ import { CONVERT, SIMD } from "../../emit/simd.ts";
 import { CPU, VECTOR } from "../state.ts";
 import type { MandatoryPrefix } from "./define.ts";
 import { isQuiet, MXCSR } from "./mxcsr.ts";
-import { binary, bytesConstant, lanesConstant, unary } from "./simd.ts";
+import { binary, bytesConstant, lanesConstant, shift, unary, zero } from "./simd.ts";
 import type { X86 } from "./x86.ts";
 
 /** CR4.OSXMMEXCPT (SDM vol 3, 2.5). */
@@ -21,6 +21,7 @@ export interface Precision {
   readonly extract: number;
   readonly splat: number;
   readonly allTrue: number;
+  readonly bitmask: number;
   readonly abs: number;
   readonly eq: number;
   readonly lt: number;
@@ -48,6 +49,7 @@ export const SINGLE: Precision = {
   extract: SIMD.i32x4Extract,
   splat: SIMD.i32x4Splat,
   allTrue: SIMD.i32x4AllTrue,
+  bitmask: SIMD.i32x4Bitmask,
   abs: SIMD.f32x4Abs,
   eq: SIMD.f32x4Eq,
   lt: SIMD.f32x4Lt,
@@ -73,6 +75,7 @@ export const DOUBLE: Precision = {
   extract: SIMD.i64x2Extract,
   splat: SIMD.i64x2Splat,
   allTrue: SIMD.i64x2AllTrue,
+  bitmask: SIMD.i64x2Bitmask,
   abs: SIMD.f64x2Abs,
   eq: SIMD.f64x2Eq,
   lt: SIMD.f64x2Lt,
@@ -155,6 +158,53 @@ export const safeResultLanes = (x: X86, p: Precision, value: Expr, zeros: boolea
   const safe = binary(x, SIMD.and, low, binary(x, p.le, magnitude, numbers(x, p, p.greatest)));
   return zeros ? binary(x, SIMD.or, safe, binary(x, p.eq, value, numbers(x, p, 0))) : safe;
 };
+
+const words = (x: X86, value: number): Expr => x.simd("v128", SIMD.i32x4Splat, [x.i32(value)]);
+const MIN_32 = 0x8000_0000;
+const MIN_64 = 1n << 63n;
+
+/** Lanes in which a product or quotient is not what `isSafeResult` says, or an operand is denormal. */
+function unsafeProducts(x: X86, p: Precision, a: Expr, b: Expr, result: Expr): Expr {
+  const exponent = (value: Expr) => binary(x, SIMD.and, value, words(x, p.exponentMask));
+  const denormal = binary(x, SIMD.i32x4Eq, binary(x, SIMD.i32x4MinU, exponent(a), exponent(b)), zero(x));
+  // Signed comparisons are all there is: the range begins at the smallest number.
+  const least = (p.exponentMask & -p.exponentMask) * 4;
+  const above = binary(x, SIMD.i32x4Add, shift(x, SIMD.i32x4Shl, result, 1), words(x, MIN_32 - least));
+  const unsafe = binary(x, SIMD.i32x4GtS, above, words(x, p.exponentMask * 2 - least - 1 + MIN_32));
+  return binary(x, SIMD.or, denormal, unsafe);
+}
+
+/** Lanes in which the result is not finite, or anything is denormal: a sum that is not has never been tiny. */
+function unsafeSums(x: X86, p: Precision, a: Expr, b: Expr, result: Expr): Expr {
+  const all = words(x, p.exponentMask);
+  const infinite = binary(x, SIMD.i32x4Eq, binary(x, SIMD.and, result, all), all);
+  const denormal = p === SINGLE ? denormalSingles(x, [a, b, result]) : denormalDoubles(x, [a, b, result]);
+  return binary(x, SIMD.or, infinite, denormal);
+}
+
+/** Zero, less one, is the largest number, so that the denormals are the smallest. */
+function denormalSingles(x: X86, values: readonly Expr[]): Expr {
+  const lowered = values.map((value) =>
+    binary(x, SIMD.i32x4Add, shift(x, SIMD.i32x4Shl, value, 1), words(x, MIN_32 - 1)),
+  );
+  const least = lowered.reduce((some, one) => binary(x, SIMD.i32x4MinS, some, one));
+  return binary(x, SIMD.i32x4GtS, words(x, Number(SINGLE.leastBits) * 2 - 1 + MIN_32), least);
+}
+
+function denormalDoubles(x: X86, values: readonly Expr[]): Expr {
+  const splat = (value: bigint) => x.simd("v128", SIMD.i64x2Splat, [x.i64(value)]);
+  const denormals = values.map((value) => {
+    const lowered = binary(x, SIMD.i64x2Add, shift(x, SIMD.i64x2Shl, value, 1), splat(MIN_64 - 1n));
+    return binary(x, SIMD.i64x2GtS, splat(DOUBLE.leastBits * 2n - 1n + MIN_64), lowered);
+  });
+  return denormals.reduce((some, one) => binary(x, SIMD.or, some, one));
+}
+
+/** i32: all lanes have operands and a result that need no care. Of doubles, the upper words tell. */
+export function areOrdinary(x: X86, p: Precision, a: Expr, b: Expr, result: Expr, zeros: boolean): Expr {
+  const unsafe = (zeros ? unsafeSums : unsafeProducts)(x, p, a, b, result);
+  return x.eqz(x.simd("i32", p.bitmask, [unsafe]));
+}
 
 /** Lanes whose magnitude is below a number. */
 export const below = (x: X86, p: Precision, value: Expr, limit: number): Expr =>

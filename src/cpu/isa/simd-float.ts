@@ -3,6 +3,7 @@ import { SIMD } from "../../emit/simd.ts";
 import type { Family, MandatoryPrefix } from "./define.ts";
 import {
   areOrdered,
+  areOrdinary,
   asBits,
   asFloat,
   both,
@@ -94,11 +95,9 @@ function packedArithmetic(
     value = shuffleLanes(x, p.bytes, binary(x, even.vector[p.suffix], a, b), value, lanes);
   }
   const result = x.let(value);
-  const operands = both(x, ordinaryLanes(x, p, a, zeros), ordinaryLanes(x, p, b, zeros));
-  const ordinary = everyLane(x, p, both(x, operands, safeResultLanes(x, p, result, zeros)));
   return x.chooseIfAll(
     "v128",
-    [x.isQuiet(), ordinary],
+    [x.isQuiet(), areOrdinary(x, p, a, b, result, zeros)],
     () => result,
     () =>
       withExceptions(x, true, (call) =>

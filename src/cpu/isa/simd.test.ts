@@ -163,25 +163,29 @@ describe("with PE set already, which numbers in the usual range make use of", ()
     const top = 2n ** BigInt(exponentBits) - 1n;
     const one = top >> 1n;
     const most = 2n ** BigInt(significandBits) - 1n;
-    const magnitudes = [0n, 1n, 2n, one - 1n, one, top - 2n, top - 1n, top].flatMap((exponent) =>
+    const magnitudes = [0n, 1n, 2n, one, top - 1n, top].flatMap((exponent) =>
       [0n, 1n, most].map((significand) => (exponent << BigInt(significandBits)) | significand),
     );
     return [...magnitudes, ...magnitudes.map((one) => one | (1n << BigInt(exponentBits + significandBits)))];
   };
-  const singles = numbers(8, 23).map((bits) => bits | (bits << 32n));
-  const doubles = numbers(11, 52);
-  const operands = { none: singles, f3: singles, "66": doubles, f2: doubles };
+  const single = { bytes: 4, numbers: numbers(8, 23), ordinary: 0x3fc0_0000n };
+  const double = { bytes: 8, numbers: numbers(11, 52), ordinary: 0x3ff8_0000_0000_0000n };
+  const formats = { none: single, f3: single, "66": double, f2: double };
   const prefixes = { none: [], f3: [0xf3], "66": [0x66], f2: [0xf2] };
   const operations = { add: 0x58, mul: 0x59, sub: 0x5c, div: 0x5e, sqrt: 0x51, min: 0x5d, max: 0x5f, convert: 0x5a };
 
-  /** XMM0 and XMM1 to XMM0; everything that tells. */
-  const outcome = (code: readonly number[], mxcsr: number, a: bigint, b: bigint) => {
+  /** XMM0 and XMM1, of whose lanes one is special, to XMM0; everything that tells. */
+  const outcome = (code: readonly number[], mxcsr: number, format: typeof single, at: number, operands: bigint[]) => {
     const { state } = bench;
     state.setU32(CPU.mxcsr, mxcsr);
-    for (const lane of [0, 8]) {
-      state.setU64(CPU.xmm + lane, a);
-      state.setU64(CPU.xmm + 16 + lane, b);
-    }
+    operands.forEach((operand, register) => {
+      const lanes = new DataView(state.bytes.buffer, state.base + CPU.xmm + register * 16, 16);
+      for (let lane = 0; lane < 16 / format.bytes; lane++) {
+        const value = lane === at ? operand : format.ordinary;
+        if (format.bytes === 4) lanes.setUint32(lane * 4, Number(value), true);
+        else lanes.setBigUint64(lane * 8, value, true);
+      }
+    });
     state.eflags = 2;
     const result = bench.run(0, OSFXSR | OSXMMEXCPT, code);
     return [result, state.u64(CPU.xmm), state.u64(CPU.xmm + 8), state.u32(CPU.mxcsr) | PE, state.eflags];
@@ -199,10 +203,16 @@ describe("with PE set already, which numbers in the usual range make use of", ()
   ] as const)("%s, prefix %s", (name, prefix, opcode) => {
     const code = [...prefixes[prefix], 0x0f, opcode, 0xc1];
     const unary = name === "sqrt" || name === "convert";
-    for (const a of unary ? [1n] : operands[prefix]) {
-      for (const b of operands[prefix]) {
-        const what = `${a.toString(16)}, ${b.toString(16)}`;
-        expect(outcome(code, 0x1fa0, a, b), what).toEqual(outcome(code, 0x1f80, a, b));
+    const format = formats[prefix];
+    const packed = (prefix === "none" || prefix === "66") && !name.endsWith("comi");
+    for (let lane = 0; lane < (packed ? 16 / format.bytes : 1); lane++) {
+      for (const a of unary ? [1n] : format.numbers) {
+        for (const b of format.numbers) {
+          const what = `${a.toString(16)}, ${b.toString(16)} in lane ${lane}`;
+          expect(outcome(code, 0x1fa0, format, lane, [a, b]), what).toEqual(
+            outcome(code, 0x1f80, format, lane, [a, b]),
+          );
+        }
       }
     }
   });
