@@ -16,6 +16,7 @@ import {
   UNARY,
   WRAP,
 } from "./opcodes.ts";
+import { CONVERT, SIMD } from "./simd.ts";
 import {
   Expr,
   type FunctionRef,
@@ -46,6 +47,8 @@ const constant64 = (value: bigint) =>
   new Expr("i64", I64_CONST, value, undefined, undefined, undefined, bitsOf64(value));
 /** All bits below a number. */
 const MASKS: readonly bigint[] = Array.from({ length: 65 }, (_, bits) => (1n << BigInt(bits)) - 1n);
+/** What `Expr.op` is for a SIMD operation with this number. */
+export const simdOpcode = (op: number): number => 0xfd00_0000 + op;
 /** The value of an integer constant, as signed. */
 export const constantOf = (e: Expr): bigint | undefined =>
   isConstant(e) ? BigInt(e.immediate as number | bigint) : undefined;
@@ -223,6 +226,8 @@ export class FunctionBuilder implements FunctionRef {
 
   /** Any unary conversion by opcode, e.g. 0xbf (f64.reinterpret_i64), 0xb9 (f64.convert_i64_s), 0xfc06. */
   convert(type: ValueType, op: number, a: Expr): Expr {
+    const folded = foldReinterpretation(op, a);
+    if (folded !== undefined) return folded;
     return new Expr(type, op, undefined, a);
   }
 
@@ -236,12 +241,12 @@ export class FunctionBuilder implements FunctionRef {
 
   /** A SIMD operation without memory access; `op` is the number after the 0xFD prefix, `immediate` its lane byte(s). */
   simd(type: ValueType, op: number, operands: readonly Expr[], immediate?: number | Uint8Array): Expr {
-    return new Expr(type, 0xfd00_0000 + op, immediate, operands[0], operands[1], operands[2]);
+    return new Expr(type, simdOpcode(op), immediate, operands[0], operands[1], operands[2]);
   }
 
   /** v128 constant from 16 bytes. */
   v128Const(bytes: Uint8Array): Expr {
-    return new Expr("v128", 0xfd00_0000 + 0x0c, bytes);
+    return new Expr("v128", simdOpcode(0x0c), bytes);
   }
 
   // --- locals ---------------------------------------------------------------------------------------------------
@@ -685,6 +690,26 @@ function foldCompare(name: keyof typeof COMPARE, left: Expr, right: Expr): numbe
     case "geS":
     case "geU":
       return Number(x >= y);
+    default:
+      return undefined;
+  }
+}
+
+/** Bits that were a number, and numbers that stand in a lane. */
+function foldReinterpretation(op: number, a: Expr): Expr | undefined {
+  switch (op) {
+    case CONVERT.f32ReinterpretI32:
+      if (a.op === CONVERT.i32ReinterpretF32) return a.a;
+      if (a.op === simdOpcode(SIMD.i32x4Extract)) {
+        return new Expr("f32", simdOpcode(SIMD.f32x4Extract), a.immediate, a.a);
+      }
+      return undefined;
+    case CONVERT.f64ReinterpretI64:
+      if (a.op === CONVERT.i64ReinterpretF64) return a.a;
+      if (a.op === simdOpcode(SIMD.i64x2Extract)) {
+        return new Expr("f64", simdOpcode(SIMD.f64x2Extract), a.immediate, a.a);
+      }
+      return undefined;
     default:
       return undefined;
   }

@@ -1,4 +1,4 @@
-export { constantOf, FunctionBuilder } from "./function-builder.ts";
+export { constantOf, FunctionBuilder, simdOpcode } from "./function-builder.ts";
 export { ModuleBuilder } from "./module-builder.ts";
 export {
   Expr,

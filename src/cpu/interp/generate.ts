@@ -1,6 +1,7 @@
 import { type Expr, type FunctionRef, type FunctionType, ModuleBuilder, type Variable } from "../../emit/index.ts";
 import { CLOCK } from "../../memory/layout.ts";
 import { type Form, formWidth, immediateBytes, type MandatoryPrefix } from "../isa/define.ts";
+import { COLLECT, collectFunction } from "../isa/float-lanes.ts";
 import { SYSTEM_OPERATIONS } from "../isa/system-operations.ts";
 import { CPU, PX, STOP } from "../state.ts";
 import { arrivedFunction } from "./arrivals.ts";
@@ -42,10 +43,16 @@ export function generateInterpreter(
     module,
     imports,
     softfloat: softfloatRefs,
-    helpers: { ...defineHelpers(module, imports), bulk: bulkFunction(module), arrived: arrivedFunction(module) },
+    helpers: {
+      ...defineHelpers(module, imports),
+      bulk: bulkFunction(module),
+      collect: collectFunction(module),
+      arrived: arrivedFunction(module),
+    },
     quick: new Map(),
   };
   module.export("bulk", parts.helpers.bulk);
+  module.export(COLLECT.name, parts.helpers.collect);
   const loads = defineSegmentLoads(parts);
   const gates = defineGates(parts, loads);
   for (const [name, f] of defineQuickOperations(parts, loads, gates)) parts.quick.set(name, f);

@@ -32,8 +32,9 @@ export interface Helpers {
   /** (cpu) → host address of the code at `CPU.rip`, or 0: abandoned. Sets up the fetch window. */
   readonly refetch64: FunctionRef;
   readonly refetchLegacy: FunctionRef;
-  /** See `bulkFunction`. */
+  /** See `bulkFunction` and `collectFunction`. */
   readonly bulk: FunctionRef;
+  readonly collect: FunctionRef;
   /** (cpu, host) → 1: see `arrivedFunction`. */
   readonly arrived: FunctionRef;
 }
@@ -41,7 +42,10 @@ export interface Helpers {
 /** Longest instruction, SDM vol 2, 2.3.11. */
 const MAX_INSTRUCTION = 15;
 
-export function defineHelpers(module: ModuleBuilder, imports: CpuImports): Omit<Helpers, "bulk" | "arrived"> {
+export function defineHelpers(
+  module: ModuleBuilder,
+  imports: CpuImports,
+): Omit<Helpers, "bulk" | "collect" | "arrived"> {
   const walks = defineWalks(module);
   const readMiss = missFunction(module, "readMiss", walks.read, imports.slowRead);
   const modifyMiss = missFunction(module, "modifyMiss", walks.write, imports.slowModify);

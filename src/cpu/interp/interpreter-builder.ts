@@ -389,6 +389,14 @@ export class InterpreterBuilder extends X86 {
     return this.load(bytes === 4 ? "i32" : "i64", bytes, address, offset);
   }
 
+  readXmm(register: number): Expr {
+    return this.loadV128(this.cpu, CPU.xmm + register * 16);
+  }
+
+  writeXmm(register: number, value: Expr): void {
+    this.storeV128(this.cpu, value, CPU.xmm + register * 16);
+  }
+
   readXmmReg(): Expr {
     return this.loadV128(this.xmmRegAddress(), CPU.xmm);
   }
@@ -456,6 +464,10 @@ export class InterpreterBuilder extends X86 {
     else this.storeMmx(this.mmxRmAddress(), value);
   }
 
+  collectExceptions(packed: boolean): Expr {
+    return this.callMulti(this.parts.helpers.collect, this.cpu, packed ? 1 : 0)[0]!;
+  }
+
   // --- state ----------------------------------------------------------------------------------------------------
 
   field(type: "i32" | "i64", offset: number): Expr {
@@ -520,7 +532,7 @@ export class InterpreterBuilder extends X86 {
     this.context.ends.jump(this.let(target));
   }
 
-  fault(vector: number, errorCode = -1): void {
+  fault(vector: Operand, errorCode = -1): void {
     this.setField("i32", CPU.stop, STOP.fault);
     this.setField("i32", CPU.vector, vector);
     this.setField("i32", CPU.errorCode, errorCode);

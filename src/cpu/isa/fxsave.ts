@@ -96,7 +96,7 @@ function save(x: X86, area: Expr): void {
     x.scope(() => x.storeV128(area, significant(x, x.loadV128(stackSlot(x, top, i))), AREA.registers + i * 16));
   }
   for (let i = 0; i < xmmRegisters(x); i++) {
-    x.scope(() => x.storeV128(area, x.loadV128(x.fieldAddress(CPU.xmm), i * 16), AREA.xmm + i * 16));
+    x.scope(() => x.storeV128(area, x.readXmm(i), AREA.xmm + i * 16));
   }
 }
 
@@ -123,11 +123,11 @@ function restore(x: X86, area: Expr): void {
     x.setField("i64", offset, x.select(x.rexW(), whole, x.and(whole, 0xffff_ffff)));
     x.setField("i32", selector, x.select(x.rexW(), x.i32(0), part(2, at + 4)));
   }
-  x.setField("i32", CPU.mxcsr, part(4, AREA.mxcsr));
+  x.writeMxcsr(part(4, AREA.mxcsr));
   for (let i = 0; i < 8; i++) {
     x.scope(() => x.storeV128(stackSlot(x, top, i), significant(x, x.loadV128(area, AREA.registers + i * 16))));
   }
   for (let i = 0; i < xmmRegisters(x); i++) {
-    x.scope(() => x.storeV128(x.fieldAddress(CPU.xmm), x.loadV128(area, AREA.xmm + i * 16), i * 16));
+    x.scope(() => x.writeXmm(i, x.loadV128(area, AREA.xmm + i * 16)));
   }
 }

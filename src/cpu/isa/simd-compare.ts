@@ -2,16 +2,15 @@ import type { Expr } from "../../emit/index.ts";
 import { SIMD } from "../../emit/simd.ts";
 import type { Family } from "./define.ts";
 import {
+  areOrdered,
   asFloat,
   both,
   eachLane,
   everyLane,
   FORMATS,
-  isOrdinary,
   laneOf,
   ordinaryLanes,
   type Precision,
-  readMxcsr,
   withExceptions,
 } from "./float-lanes.ts";
 import { binary, lanesConstant, requireSse, zero } from "./simd.ts";
@@ -33,12 +32,11 @@ export const simdCompare: Family = (define) => {
         const b = x.readXmmRmLow(p.bytes);
         const a = x.readXmmRegLow(p.bytes);
         const [left, right] = [asFloat(x, p, a), asFloat(x, p, b)];
-        const image = x.choose(
+        const image = x.chooseIfAll(
           "i32",
-          x.and(isOrdinary(x, p, left, true), isOrdinary(x, p, right, true)),
+          areOrdered(x, p, a, b),
           () => x.select(x.eq(left, right), x.i32(EQUAL), x.select(x.lt(left, right), x.i32(LESS), x.i32(0))),
-          () => withExceptions(x, readMxcsr(x), false, (call) => call(helper, a, b)),
-          true,
+          () => withExceptions(x, false, (call) => call(helper, a, b)),
         );
         x.flagsFromImage(image);
       });
@@ -57,7 +55,7 @@ export const simdCompare: Family = (define) => {
         everyLane(x, p, both(x, ordinaryLanes(x, p, a, true), ordinaryLanes(x, p, b, true))),
         () => orderedLanes(x, p, a, b, predicate),
         () =>
-          withExceptions(x, readMxcsr(x), true, (call) =>
+          withExceptions(x, true, (call) =>
             eachLane(x, p, (lane) => call(`${p.suffix}_cmp`, laneOf(x, p, a, lane), laneOf(x, p, b, lane), predicate)),
           ),
         true,
@@ -71,7 +69,7 @@ export const simdCompare: Family = (define) => {
       const predicate = predicateOf(x);
       x.writeXmmRegPart(
         p.bytes,
-        withExceptions(x, readMxcsr(x), false, (call) => call(`${p.suffix}_cmp`, a, b, predicate)),
+        withExceptions(x, false, (call) => call(`${p.suffix}_cmp`, a, b, predicate)),
       );
     });
   }

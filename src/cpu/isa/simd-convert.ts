@@ -1,26 +1,26 @@
 import type { Expr } from "../../emit/index.ts";
 import { CONVERT, SIMD } from "../../emit/simd.ts";
+import { CPU } from "../state.ts";
 import type { Family, FormSpec, MandatoryPrefix } from "./define.ts";
 import {
+  areOrdered,
   asBits,
   asFloat,
   below,
+  chooseFloat,
   DOUBLE,
   everyLane,
   FORMATS,
   fromLanes,
-  isOrdinary,
-  isQuiet,
   isSafeResult,
-  isTruncationQuiet,
   laneOf,
   ordinaryLanes,
   type Precision,
-  readMxcsr,
   SINGLE,
   safeResultLanes,
   withExceptions,
 } from "./float-lanes.ts";
+import { isTruncationQuiet } from "./mxcsr.ts";
 import { type Define, enterMmx, fromLow, join, narrow, requireMmx, requireSse, unary, widen, zero } from "./simd.ts";
 import type { X86 } from "./x86.ts";
 
@@ -63,9 +63,8 @@ function fromGeneral(define: Define, p: Precision, scalar: MandatoryPrefix): voi
       x.writeXmmRegPart(8, convert());
       return;
     }
-    const mxcsr = readMxcsr(x);
-    const slow = () => withExceptions(x, mxcsr, false, (call) => call(`${p.suffix}_from_i${wide ? 64 : 32}`, value));
-    x.writeXmmRegPart(p.bytes, x.choose(p.bits, isQuiet(x, mxcsr), convert, slow, true));
+    const slow = () => withExceptions(x, false, (call) => call(`${p.suffix}_from_i${wide ? 64 : 32}`, value));
+    x.writeXmmRegPart(p.bytes, x.choose(p.bits, x.isQuiet(), convert, slow, true));
   });
 }
 
@@ -79,21 +78,19 @@ function toGeneral(define: Define, p: Precision, scalar: MandatoryPrefix): void 
       requireSse(x);
       const width = x.width === 64 ? 64 : 32;
       const source = x.readXmmRmLow(p.bytes);
-      const mxcsr = readMxcsr(x);
       const value = asFloat(x, p, source);
       const whole = truncate ? value : x.let(x.nearest(value));
       const single = width === 64 ? CONVERT.i64TruncSatF32S : CONVERT.i32TruncSatF32S;
       const double = width === 64 ? CONVERT.i64TruncSatF64S : CONVERT.i32TruncSatF64S;
       const bits = width === 64 ? "i64" : "i32";
       const fits = x.lt(x.fabs(whole), x.of(p.float, limitOf(width)));
-      const quiet = truncate ? isTruncationQuiet(x, mxcsr) : isQuiet(x, mxcsr);
+      const quiet = truncate ? isTruncationQuiet(x, x.field("i32", CPU.mxcsr)) : x.isQuiet();
       const name = `${p.suffix}_to_i${width}${truncate ? "_truncate" : ""}`;
-      const result = x.choose(
+      const result = x.chooseIfAll(
         bits,
-        x.and(quiet, fits),
+        [quiet, fits],
         () => x.convert(bits, p === SINGLE ? single : double, whole),
-        () => withExceptions(x, mxcsr, false, (call) => call(name, source)),
-        true,
+        () => withExceptions(x, false, (call) => call(name, source)),
       );
       x.writeReg(width === 64 ? result : x.u64(result), width);
     });
@@ -138,25 +135,23 @@ function toMmx(define: Define, p: Precision, packed: MandatoryPrefix): void {
 
 /** The first `lanes` lanes as 32-bit integers from lane 0 on; other lanes of the result are unspecified or zero. */
 function toIntegers(x: X86, p: Precision, source: Expr, lanes: number, truncate: boolean): Expr {
-  const mxcsr = readMxcsr(x);
   const nearest = p === SINGLE ? SIMD.f32x4Nearest : SIMD.f64x2Nearest;
   const whole = truncate ? source : x.let(unary(x, nearest, source));
   const fits = everyLane(x, p, below(x, p, whole, limitOf(32)));
-  const quiet = truncate ? isTruncationQuiet(x, mxcsr) : isQuiet(x, mxcsr);
+  const quiet = truncate ? isTruncationQuiet(x, x.field("i32", CPU.mxcsr)) : x.isQuiet();
   const name = `${p.suffix}_to_i32${truncate ? "_truncate" : ""}`;
-  return x.choose(
+  return x.chooseIfAll(
     "v128",
-    x.and(quiet, fits),
+    [quiet, fits],
     () => unary(x, p === SINGLE ? SIMD.i32x4TruncSatF32x4S : SIMD.i32x4TruncSatF64x2SZero, whole),
     () =>
-      withExceptions(x, mxcsr, true, (call) =>
+      withExceptions(x, true, (call) =>
         fromLanes(
           x,
           SINGLE,
           Array.from({ length: lanes }, (_, lane) => call(name, laneOf(x, p, source, lane))),
         ),
       ),
-    true,
   );
 }
 
@@ -166,28 +161,27 @@ function betweenPrecisions(define: Define): void {
     const source = x.readXmmRmLow(4);
     const value = asFloat(x, SINGLE, source);
     // Exact; infinities stay what they are.
-    const result = x.choose(
-      "i64",
-      isOrdinary(x, SINGLE, value, true),
-      () => asBits(x, DOUBLE, x.convert("f64", CONVERT.f64PromoteF32, value)),
-      () => withExceptions(x, readMxcsr(x), false, (call) => call("f32_to_f64", source)),
-      true,
+    const result = chooseFloat(
+      x,
+      DOUBLE,
+      areOrdered(x, SINGLE, source),
+      () => x.convert("f64", CONVERT.f64PromoteF32, value),
+      () => withExceptions(x, false, (call) => call("f32_to_f64", source)),
     );
-    x.writeXmmRegPart(8, result);
+    x.writeXmmRegPart(8, asBits(x, DOUBLE, result));
   });
   define("cvtsd2ss", spec(0x5a, "f2"), (x) => {
     requireSse(x);
     const source = x.readXmmRmLow(8);
-    const mxcsr = readMxcsr(x);
     const value = x.let(x.convert("f32", CONVERT.f32DemoteF64, asFloat(x, DOUBLE, source)));
-    const result = x.choose(
-      "i32",
-      x.and(isQuiet(x, mxcsr), isSafeResult(x, SINGLE, value, false)),
-      () => asBits(x, SINGLE, value),
-      () => withExceptions(x, mxcsr, false, (call) => call("f64_to_f32", source)),
-      true,
+    const result = chooseFloat(
+      x,
+      SINGLE,
+      [x.isQuiet(), isSafeResult(x, SINGLE, asBits(x, SINGLE, value), false)],
+      () => value,
+      () => withExceptions(x, false, (call) => call("f64_to_f32", source)),
     );
-    x.writeXmmRegPart(4, result);
+    x.writeXmmRegPart(4, asBits(x, SINGLE, result));
   });
   define("cvtps2pd", spec(0x5a, "none"), (x) => {
     requireSse(x);
@@ -197,7 +191,7 @@ function betweenPrecisions(define: Define): void {
       everyLane(x, SINGLE, ordinaryLanes(x, SINGLE, source, true)),
       () => unary(x, SIMD.f64x2PromoteLowF32x4, source),
       () =>
-        withExceptions(x, readMxcsr(x), true, (call) =>
+        withExceptions(x, true, (call) =>
           fromLanes(
             x,
             DOUBLE,
@@ -211,22 +205,20 @@ function betweenPrecisions(define: Define): void {
   define("cvtpd2ps", spec(0x5a, "66"), (x) => {
     requireSse(x);
     const source = x.readXmmRm();
-    const mxcsr = readMxcsr(x);
     const value = x.let(unary(x, SIMD.f32x4DemoteF64x2, source));
     const low = join(x, value, value);
-    const result = x.choose(
+    const result = x.chooseIfAll(
       "v128",
-      x.and(isQuiet(x, mxcsr), everyLane(x, SINGLE, safeResultLanes(x, SINGLE, low, false))),
+      [x.isQuiet(), everyLane(x, SINGLE, safeResultLanes(x, SINGLE, low, false))],
       () => value,
       () =>
-        withExceptions(x, mxcsr, true, (call) =>
+        withExceptions(x, true, (call) =>
           fromLanes(
             x,
             SINGLE,
             [0, 1].map((lane) => call("f64_to_f32", laneOf(x, DOUBLE, source, lane))),
           ),
         ),
-      true,
     );
     x.writeXmmReg(result);
   });
@@ -234,15 +226,14 @@ function betweenPrecisions(define: Define): void {
 
 /** The first `count` lanes of 32-bit integers as single precision. */
 function singlesFromIntegers(x: X86, source: Expr, count: 2 | 4): Expr {
-  const mxcsr = readMxcsr(x);
   const lanes = [0, 1, 2, 3].slice(0, count);
   const each = (call: (name: string, ...operands: Expr[]) => Expr) =>
     lanes.map((lane) => call("f32_from_i32", laneOf(x, SINGLE, source, lane)));
   return x.choose(
     "v128",
-    isQuiet(x, mxcsr),
+    x.isQuiet(),
     () => unary(x, SIMD.f32x4ConvertI32x4S, source),
-    () => withExceptions(x, mxcsr, true, (call) => fromLanes(x, SINGLE, each(call))),
+    () => withExceptions(x, true, (call) => fromLanes(x, SINGLE, each(call))),
     true,
   );
 }

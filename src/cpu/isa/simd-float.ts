@@ -2,21 +2,24 @@ import type { Expr } from "../../emit/index.ts";
 import { SIMD } from "../../emit/simd.ts";
 import type { Family, MandatoryPrefix } from "./define.ts";
 import {
+  areOrdered,
+  areOrdinary,
   asBits,
   asFloat,
   both,
+  chooseFloat,
   DOUBLE,
   eachLane,
   everyLane,
   FORMATS,
-  isOrdinary,
-  isQuiet,
+  isNormalOrMore,
+  isNotDenormal,
+  isPositive,
   isSafeResult,
   laneOf,
   ordinaryLanes,
   type Precision,
   positive,
-  readMxcsr,
   SINGLE,
   safeResultLanes,
   withExceptions,
@@ -64,16 +67,15 @@ export const simdFloat: Family = (define) => {
 };
 
 function scalarArithmetic(x: X86, p: Precision, a: Expr, b: Expr, { name, zeros }: Arithmetic): Expr {
-  const mxcsr = readMxcsr(x);
-  const [left, right] = [asFloat(x, p, a), asFloat(x, p, b)];
-  const result = x.let(x[name](left, right));
-  const operands = x.and(isOrdinary(x, p, left, zeros), isOrdinary(x, p, right, zeros));
-  return x.choose(
-    p.bits,
-    x.and(isQuiet(x, mxcsr), x.and(operands, isSafeResult(x, p, result, zeros))),
-    () => asBits(x, p, result),
-    () => withExceptions(x, mxcsr, false, (call) => call(`${p.suffix}_${name}`, a, b)),
-    true,
+  const result = x.let(x[name](asFloat(x, p, a), asFloat(x, p, b)));
+  const accepts = zeros ? isNotDenormal : isNormalOrMore;
+  // Infinities and NaN show in the result.
+  const conditions = [x.isQuiet(), accepts(x, p, a), accepts(x, p, b), isSafeResult(x, p, asBits(x, p, result), zeros)];
+  const slow = () => withExceptions(x, false, (call) => call(`${p.suffix}_${name}`, a, b));
+  return asBits(
+    x,
+    p,
+    chooseFloat(x, p, conditions, () => result, slow),
   );
 }
 
@@ -86,7 +88,6 @@ function packedArithmetic(
   operation: Arithmetic,
   even: Arithmetic = operation,
 ): Expr {
-  const mxcsr = readMxcsr(x);
   const { zeros } = operation;
   let value = binary(x, operation.vector[p.suffix], a, b);
   if (even !== operation) {
@@ -94,19 +95,16 @@ function packedArithmetic(
     value = shuffleLanes(x, p.bytes, binary(x, even.vector[p.suffix], a, b), value, lanes);
   }
   const result = x.let(value);
-  const operands = both(x, ordinaryLanes(x, p, a, zeros), ordinaryLanes(x, p, b, zeros));
-  const ordinary = everyLane(x, p, both(x, operands, safeResultLanes(x, p, result, zeros)));
-  return x.choose(
+  return x.chooseIfAll(
     "v128",
-    x.and(isQuiet(x, mxcsr), ordinary),
+    [x.isQuiet(), areOrdinary(x, p, a, b, result, zeros)],
     () => result,
     () =>
-      withExceptions(x, mxcsr, true, (call) =>
+      withExceptions(x, true, (call) =>
         eachLane(x, p, (lane) =>
           call(`${p.suffix}_${(lane & 1 ? operation : even).name}`, laneOf(x, p, a, lane), laneOf(x, p, b, lane)),
         ),
       ),
-    true,
   );
 }
 
@@ -117,31 +115,26 @@ function squareRoots(define: Define, p: Precision, packed: MandatoryPrefix, scal
   define("sqrtp", { ...spec, prefix: packed }, (x) => {
     requireSse(x);
     const source = x.readXmmRm();
-    const mxcsr = readMxcsr(x);
     const result = x.let(unary(x, p.sqrt, source));
     const operands = both(x, ordinaryLanes(x, p, source, false), positive(x, p, source));
     const ordinary = everyLane(x, p, both(x, operands, safeResultLanes(x, p, result, false)));
-    const value = x.choose(
+    const value = x.chooseIfAll(
       "v128",
-      x.and(isQuiet(x, mxcsr), ordinary),
+      [x.isQuiet(), ordinary],
       () => result,
-      () => withExceptions(x, mxcsr, true, (call) => eachLane(x, p, (lane) => call(name, laneOf(x, p, source, lane)))),
-      true,
+      () => withExceptions(x, true, (call) => eachLane(x, p, (lane) => call(name, laneOf(x, p, source, lane)))),
     );
     x.writeXmmReg(value);
   });
   define("sqrts", { ...spec, prefix: scalar }, (x) => {
     requireSse(x);
     const source = x.readXmmRmLow(p.bytes);
-    const mxcsr = readMxcsr(x);
-    const operand = asFloat(x, p, source);
-    const ordinary = x.and(x.ge(operand, x.of(p.float, p.least)), x.le(operand, x.of(p.float, p.greatest)));
-    const value = x.choose(
-      p.bits,
-      x.and(isQuiet(x, mxcsr), ordinary),
-      () => asBits(x, p, x.sqrt(operand)),
-      () => withExceptions(x, mxcsr, false, (call) => call(name, source)),
-      true,
+    const conditions = [x.isQuiet(), isPositive(x, p, source)];
+    const slow = () => withExceptions(x, false, (call) => call(name, source));
+    const value = asBits(
+      x,
+      p,
+      chooseFloat(x, p, conditions, () => x.sqrt(asFloat(x, p, source)), slow),
     );
     x.writeXmmRegPart(p.bytes, value);
   });
@@ -163,7 +156,7 @@ function extremes(define: Define, p: Precision, packed: MandatoryPrefix, scalar:
         everyLane(x, p, both(x, ordinaryLanes(x, p, a, true), ordinaryLanes(x, p, b, true))),
         () => binary(x, op, b, a),
         () =>
-          withExceptions(x, readMxcsr(x), true, (call) =>
+          withExceptions(x, true, (call) =>
             eachLane(x, p, (lane) => call(`${p.suffix}_${name}`, laneOf(x, p, a, lane), laneOf(x, p, b, lane))),
           ),
         true,
@@ -175,12 +168,11 @@ function extremes(define: Define, p: Precision, packed: MandatoryPrefix, scalar:
       const b = x.readXmmRmLow(p.bytes);
       const a = x.readXmmRegLow(p.bytes);
       const [left, right] = [asFloat(x, p, a), asFloat(x, p, b)];
-      const value = x.choose(
+      const value = x.chooseIfAll(
         p.bits,
-        x.and(isOrdinary(x, p, left, true), isOrdinary(x, p, right, true)),
+        areOrdered(x, p, a, b),
         () => x.select(name === "min" ? x.lt(left, right) : x.gt(left, right), a, b),
-        () => withExceptions(x, readMxcsr(x), false, (call) => call(`${p.suffix}_${name}`, a, b)),
-        true,
+        () => withExceptions(x, false, (call) => call(`${p.suffix}_${name}`, a, b)),
       );
       x.writeXmmRegPart(p.bytes, value);
     });

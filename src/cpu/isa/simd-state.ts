@@ -10,7 +10,7 @@ export const simdState: Family = (define) => {
     requireSse(x);
     const value = x.let(x.wrap(x.readMemory(x.rmAddress(), 4)));
     x.if(x.and(value, ~MXCSR_WRITABLE), () => x.fault(VECTOR.gp, 0), undefined, false);
-    x.setField("i32", CPU.mxcsr, value);
+    x.writeMxcsr(value);
   });
   define("stmxcsr", { ...memory, digit: 3 }, (x) => {
     requireSse(x);

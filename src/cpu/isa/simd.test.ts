@@ -156,6 +156,68 @@ describe("SIMD floating-point exceptions (SDM vol 1, 11.5)", () => {
   });
 });
 
+describe("with PE set already, which numbers in the usual range make use of", () => {
+  const PE = 0x20;
+  /** Around every bound of the fast paths, as exponent and significand. */
+  const numbers = (exponentBits: number, significandBits: number): bigint[] => {
+    const top = 2n ** BigInt(exponentBits) - 1n;
+    const one = top >> 1n;
+    const most = 2n ** BigInt(significandBits) - 1n;
+    const magnitudes = [0n, 1n, 2n, one, top - 1n, top].flatMap((exponent) =>
+      [0n, 1n, most].map((significand) => (exponent << BigInt(significandBits)) | significand),
+    );
+    return [...magnitudes, ...magnitudes.map((one) => one | (1n << BigInt(exponentBits + significandBits)))];
+  };
+  const single = { bytes: 4, numbers: numbers(8, 23), ordinary: 0x3fc0_0000n };
+  const double = { bytes: 8, numbers: numbers(11, 52), ordinary: 0x3ff8_0000_0000_0000n };
+  const formats = { none: single, f3: single, "66": double, f2: double };
+  const prefixes = { none: [], f3: [0xf3], "66": [0x66], f2: [0xf2] };
+  const operations = { add: 0x58, mul: 0x59, sub: 0x5c, div: 0x5e, sqrt: 0x51, min: 0x5d, max: 0x5f, convert: 0x5a };
+
+  /** XMM0 and XMM1, of whose lanes one is special, to XMM0; everything that tells. */
+  const outcome = (code: readonly number[], mxcsr: number, format: typeof single, at: number, operands: bigint[]) => {
+    const { state } = bench;
+    state.setU32(CPU.mxcsr, mxcsr);
+    operands.forEach((operand, register) => {
+      const lanes = new DataView(state.bytes.buffer, state.base + CPU.xmm + register * 16, 16);
+      for (let lane = 0; lane < 16 / format.bytes; lane++) {
+        const value = lane === at ? operand : format.ordinary;
+        if (format.bytes === 4) lanes.setUint32(lane * 4, Number(value), true);
+        else lanes.setBigUint64(lane * 8, value, true);
+      }
+    });
+    state.eflags = 2;
+    const result = bench.run(0, OSFXSR | OSXMMEXCPT, code);
+    return [result, state.u64(CPU.xmm), state.u64(CPU.xmm + 8), state.u32(CPU.mxcsr) | PE, state.eflags];
+  };
+
+  const cases = Object.entries(operations).flatMap(([name, opcode]) =>
+    (["none", "66", "f3", "f2"] as const).map((prefix) => [name, prefix, opcode] as const),
+  );
+  it.each([
+    ...cases,
+    ["comi", "none", 0x2f],
+    ["comi", "66", 0x2f],
+    ["ucomi", "none", 0x2e],
+    ["ucomi", "66", 0x2e],
+  ] as const)("%s, prefix %s", (name, prefix, opcode) => {
+    const code = [...prefixes[prefix], 0x0f, opcode, 0xc1];
+    const unary = name === "sqrt" || name === "convert";
+    const format = formats[prefix];
+    const packed = (prefix === "none" || prefix === "66") && !name.endsWith("comi");
+    for (let lane = 0; lane < (packed ? 16 / format.bytes : 1); lane++) {
+      for (const a of unary ? [1n] : format.numbers) {
+        for (const b of format.numbers) {
+          const what = `${a.toString(16)}, ${b.toString(16)} in lane ${lane}`;
+          expect(outcome(code, 0x1fa0, format, lane, [a, b]), what).toEqual(
+            outcome(code, 0x1f80, format, lane, [a, b]),
+          );
+        }
+      }
+    }
+  });
+});
+
 describe("FXSAVE without CR4.OSFXSR", () => {
   it("leaves the XMM part of the area alone, and FXRSTOR the registers", () => {
     const { memory, ram, state } = bench;

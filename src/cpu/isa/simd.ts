@@ -15,32 +15,22 @@ export type LaneOperation = (x: X86, a: Expr, b: Expr) => Expr;
 
 /** #UD and #NM of every instruction that touches XMM registers or MXCSR. SDM vol 3, table 13-1. */
 export function requireSse(x: X86): void {
-  const cr0 = x.and(x.field("i32", CPU.cr0), CR0.em | CR0.ts);
-  const unsupported = x.xor(x.and(x.field("i32", CPU.cr4), CR4_OSFXSR), CR4_OSFXSR);
-  const trouble = x.let(x.or(cr0, unsupported));
-  x.if(
-    trouble,
-    () => {
-      x.if(x.ne(trouble, CR0.ts), () => x.fault(VECTOR.ud));
-      x.fault(VECTOR.nm);
-    },
-    undefined,
-    false,
-  );
+  x.checkOnce("sse", () => {
+    const cr0 = x.and(x.field("i32", CPU.cr0), CR0.em | CR0.ts);
+    const unsupported = x.xor(x.and(x.field("i32", CPU.cr4), CR4_OSFXSR), CR4_OSFXSR);
+    const trouble = x.let(x.or(cr0, unsupported));
+    const vector = x.select(x.eq(trouble, CR0.ts), x.i32(VECTOR.nm), x.i32(VECTOR.ud));
+    x.if(trouble, () => x.fault(vector), undefined, false);
+  });
 }
 
 /** #UD, #NM and #MF of every instruction that touches MMX registers. SDM vol 3, table 12-1. */
 export function requireMmx(x: X86): void {
-  const cr0 = x.let(x.and(x.field("i32", CPU.cr0), CR0.em | CR0.ts));
-  x.if(
-    cr0,
-    () => {
-      x.if(x.and(cr0, CR0.em), () => x.fault(VECTOR.ud));
-      x.fault(VECTOR.nm);
-    },
-    undefined,
-    false,
-  );
+  x.checkOnce("mmx", () => {
+    const trouble = x.let(x.and(x.field("i32", CPU.cr0), CR0.em | CR0.ts));
+    const vector = x.select(x.and(trouble, CR0.em), x.i32(VECTOR.ud), x.i32(VECTOR.nm));
+    x.if(trouble, () => x.fault(vector), undefined, false);
+  });
   checkPending(x);
 }
 

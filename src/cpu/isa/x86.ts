@@ -1,6 +1,7 @@
-import { type Expr, FunctionBuilder, type Operand } from "../../emit/index.ts";
+import { type Expr, FunctionBuilder, type Operand, type ValueType } from "../../emit/index.ts";
 import { CLOCK, CLOCK_RATE_SHIFT } from "../../memory/layout.ts";
-import { FLAG, RAX, RCX, RSP, SS, VECTOR } from "../state.ts";
+import { CPU, FLAG, RAX, RCX, RSP, SS, VECTOR } from "../state.ts";
+import { isQuiet } from "./mxcsr.ts";
 import type { SystemOperation } from "./system-operations.ts";
 
 /** Operand width in bits. */
@@ -109,6 +110,9 @@ export abstract class X86 extends FunctionBuilder {
 
   // --- SIMD registers: XMM as v128, low parts as i32 (4 bytes) and i64 (8 bytes); MMX as i64 ----------------------
 
+  /** An XMM register by its number. */
+  abstract readXmm(register: number): Expr;
+  abstract writeXmm(register: number, value: Expr): void;
   /** The XMM register named by ModRM.reg. */
   abstract readXmmReg(): Expr;
   abstract writeXmmReg(value: Expr): void;
@@ -135,6 +139,18 @@ export abstract class X86 extends FunctionBuilder {
   /** i32 host address of a field, for helpers that take pointers. */
   abstract fieldAddress(offset: number): Expr;
 
+  // --- MXCSR ----------------------------------------------------------------------------------------------------
+
+  /** See `isQuiet`. */
+  isQuiet(): Expr {
+    return isQuiet(this, this.field("i32", CPU.mxcsr));
+  }
+  writeMxcsr(value: Expr): void {
+    this.setField("i32", CPU.mxcsr, value);
+  }
+  /** MXCSR takes what soft-float functions have raised. i32: the vector of the exception that follows, or 0. */
+  abstract collectExceptions(packed: boolean): Expr;
+
   // --- flags ----------------------------------------------------------------------------------------------------
 
   abstract flagsResult(): Expr;
@@ -157,7 +173,7 @@ export abstract class X86 extends FunctionBuilder {
   /** Faults now if a near branch to `target` would (limit, canonical form). */
   abstract checkTarget(target: Expr): void;
   /** Abandons the instruction with an exception. `errorCode` only for vectors that have one. */
-  abstract fault(vector: number, errorCode?: number): void;
+  abstract fault(vector: Operand, errorCode?: number): void;
   /** Leaves the instruction: a helper has set `stop` and its operands. */
   abstract abandon(): void;
   /**
@@ -172,6 +188,17 @@ export abstract class X86 extends FunctionBuilder {
   abstract portOut(port: Expr, bytes: Bytes, value: Expr): void;
   /** Calls a helper function of another module by name. */
   abstract helper(name: string, ...operands: Operand[]): Expr;
+
+  /** A check whose outcome only system operations change. */
+  checkOnce(_name: string, check: () => void): void {
+    check();
+  }
+
+  /** Like `choose`: `usual` where all of several conditions (i32) hold, which they mostly do. Neither writes registers. */
+  chooseIfAll(type: ValueType, conditions: readonly Expr[], usual: () => Expr, otherwise: () => Expr): Expr {
+    const all = conditions.reduce((some, one) => this.and(some, one));
+    return this.choose(type, all, usual, otherwise, true);
+  }
 
   // === derived vocabulary =========================================================================================
 

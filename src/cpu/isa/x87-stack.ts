@@ -26,8 +26,10 @@ export interface StackRegister {
 
 /** #NM of every x87 instruction but FWAIT (SDM vol 3, table 2-2). */
 export function checkAvailable(x: X86): void {
-  const disabled = x.and(x.field("i32", CPU.cr0), CR0.em | CR0.ts);
-  x.if(disabled, () => x.fault(VECTOR.nm), undefined, false);
+  x.checkOnce("x87", () => {
+    const disabled = x.and(x.field("i32", CPU.cr0), CR0.em | CR0.ts);
+    x.if(disabled, () => x.fault(VECTOR.nm), undefined, false);
+  });
 }
 
 /**

@@ -1,15 +1,19 @@
-import { constantOf, type Expr, type Label, type Operand } from "../../emit/index.ts";
+import { constantOf, type Expr, type FunctionRef, type Label, type Operand, type Variable } from "../../emit/index.ts";
+import { COLLECT } from "../isa/float-lanes.ts";
 import type { Bytes, OperandWidth, RepeatOptions } from "../isa/x86.ts";
 import { CPU, DS, ES, ONCE, PX, RAX, RCX, RDI, RSI, VECTOR } from "../state.ts";
-import { type CompiledModule, MemoryAccess, type Place } from "./memory-access.ts";
-
-/** A new module and what its code calls; `helpers` are the soft-float functions by name. */
-export type NewModule = (helpers: readonly string[]) => CompiledModule;
+import { MemoryAccess, type Place } from "./memory-access.ts";
+import { lowestLane } from "./xmm-lanes.ts";
 
 /** Operand provider of the compiler: operands are decoded once, registers and flags live in locals. */
 export abstract class CompiledOperands extends MemoryAccess {
   /** The instruction ends its block: control may go elsewhere, or never falls through. */
   ended = false;
+
+  /** What `checkOnce` has checked on every way to here. */
+  protected checked: ReadonlySet<string> = new Set();
+  /** i32: see `isQuiet`; undefined while nobody asks. */
+  private quiet: Variable | undefined;
 
   /** Whether the code that was written last goes on. */
   get reachable(): boolean {
@@ -34,6 +38,13 @@ export abstract class CompiledOperands extends MemoryAccess {
   private leaveEarly(): void {
     this.set(this.budget, this.budgetNow());
     this.exit(this.nextRip());
+  }
+
+  /** System operations end a region, so the outcome is the same in all of it. */
+  override checkOnce(name: string, check: () => void): void {
+    if (this.checked.has(name)) return;
+    check();
+    if (this.conditions === 0) this.checked = new Set([...this.checked, name]);
   }
 
   /** Leaves the region; what was written so far has retired. `between`: a string instruction goes on later. */
@@ -122,50 +133,41 @@ export abstract class CompiledOperands extends MemoryAccess {
     return this.i32(this.decoded.px);
   }
 
-  // --- SIMD registers: they stay in the vCPU block ----------------------------------------------------------------
-
-  private xmm(register: number): number {
-    return CPU.xmm + register * 16;
-  }
-
-  private loadLow(bytes: 4 | 8, address: Expr, offset: number): Expr {
-    return this.load(bytes === 4 ? "i32" : "i64", bytes, address, offset);
-  }
+  // --- SIMD registers: MMX stays in the vCPU block ----------------------------------------------------------------
 
   readXmmReg(): Expr {
-    return this.loadV128(this.cpu, this.xmm(this.regField));
+    return this.readXmm(this.regField);
   }
 
   writeXmmReg(value: Expr): void {
-    this.storeV128(this.cpu, value, this.xmm(this.regField));
+    this.writeXmm(this.regField, value);
   }
 
   readXmmRegLow(bytes: 4 | 8): Expr {
-    return this.loadLow(bytes, this.cpu, this.xmm(this.regField));
+    return lowestLane(this, this.readXmmReg(), bytes);
   }
 
   writeXmmRegPart(bytes: 4 | 8, value: Expr, at = 0): void {
-    this.store(bytes, this.cpu, value, this.xmm(this.regField) + at);
+    this.writeXmmLane(this.regField, bytes, value, at / bytes);
   }
 
   readXmmRm(aligned = true): Expr {
-    if (this.rmIsMemory) return this.readMemory128(this.rmAddress(), aligned);
-    return this.loadV128(this.cpu, this.xmm(this.rmField));
+    return this.rmIsMemory ? this.readMemory128(this.rmAddress(), aligned) : this.readXmm(this.rmField);
   }
 
   writeXmmRm(value: Expr, aligned = true): void {
     if (this.rmIsMemory) this.writeMemory128(this.rmAddress(), value, aligned);
-    else this.storeV128(this.cpu, value, this.xmm(this.rmField));
+    else this.writeXmm(this.rmField, value);
   }
 
   readXmmRmLow(bytes: 4 | 8): Expr {
-    if (!this.rmIsMemory) return this.loadLow(bytes, this.cpu, this.xmm(this.rmField));
-    return this.loadLow(bytes, this.hostRead(this.rmAddress(), bytes), 0);
+    if (!this.rmIsMemory) return lowestLane(this, this.readXmm(this.rmField), bytes);
+    return this.load(bytes === 4 ? "i32" : "i64", bytes, this.hostRead(this.rmAddress(), bytes));
   }
 
   writeXmmRmLow(bytes: 4 | 8, value: Expr): void {
     if (this.rmIsMemory) this.writeMemory(this.rmAddress(), bytes, value);
-    else this.store(bytes, this.cpu, value, this.xmm(this.rmField));
+    else this.writeXmmLane(this.rmField, bytes, value, 0);
   }
 
   /** MMX registers are eight: REX has no part in their numbers. */
@@ -194,6 +196,34 @@ export abstract class CompiledOperands extends MemoryAccess {
   writeMmxRm(value: Expr): void {
     if (this.rmIsMemory) this.writeMemory(this.rmAddress(), 8, value);
     else this.storeMmx(this.mmx(this.rmField), value);
+  }
+
+  // --- MXCSR ----------------------------------------------------------------------------------------------------
+
+  /** A local, loaded when the region is entered, and set by whatever changes MXCSR. */
+  private get quietLocal(): Variable {
+    this.quiet ??= this.permanent("i32");
+    return this.quiet;
+  }
+
+  /** For the prologue. */
+  protected loadQuiet(): void {
+    if (this.quiet) this.set(this.quiet, super.isQuiet());
+  }
+
+  override isQuiet(): Expr {
+    return this.get(this.quietLocal);
+  }
+
+  override writeMxcsr(value: Expr): void {
+    super.writeMxcsr(value);
+    this.set(this.quietLocal, super.isQuiet());
+  }
+
+  collectExceptions(packed: boolean): Expr {
+    const [vector, quiet] = this.callMulti(this.helperFunction(COLLECT.name), this.cpu, packed ? 1 : 0);
+    this.set(this.quietLocal, quiet!);
+    return vector!;
   }
 
   // --- state ----------------------------------------------------------------------------------------------------
@@ -329,9 +359,13 @@ export abstract class CompiledOperands extends MemoryAccess {
     this.portInPlace(number, { bytes, data }, () => this.callSlow(this.parts.cold.portOut, true, number, width, data));
   }
 
-  helper(name: string, ...operands: Operand[]): Expr {
-    const target = this.parts.softfloat.get(name);
+  private helperFunction(name: string): FunctionRef {
+    const target = this.parts.helpers.get(name);
     if (target === undefined) throw new Error(`Portico bug: no helper ${name}`);
-    return this.call(target, ...operands);
+    return target;
+  }
+
+  helper(name: string, ...operands: Operand[]): Expr {
+    return this.call(this.helperFunction(name), ...operands);
   }
 }

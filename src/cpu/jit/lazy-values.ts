@@ -187,6 +187,20 @@ export abstract class LazyValues extends X86 {
     this.terminated = false;
   }
 
+  /** One branch a condition: processors do that faster than they put conditions together. */
+  override chooseIfAll(type: ValueType, conditions: readonly Expr[], usual: () => Expr, otherwise: () => Expr): Expr {
+    const result: Variable = { type, index: this.allocate(type) };
+    this.block((done) => {
+      this.block((unusual) => {
+        for (const condition of conditions) this.brIf(unusual, this.eqz(condition), false);
+        this.set(result, usual());
+        this.br(done);
+      });
+      this.set(result, otherwise());
+    });
+    return this.get(result);
+  }
+
   override br(label: Label): void {
     super.br(label);
     this.terminated = true;

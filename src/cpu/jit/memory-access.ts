@@ -5,6 +5,7 @@ import {
   type FunctionType,
   type Label,
   type ModuleBuilder,
+  type Operand,
   type Variable,
 } from "../../emit/index.ts";
 import type { DecodedInstruction } from "../decode/decoder.ts";
@@ -35,7 +36,8 @@ export interface CodeContext {
 /** The module that blocks are compiled into, and what they call. */
 export interface CompiledModule {
   readonly module: ModuleBuilder;
-  readonly softfloat: ReadonlyMap<string, FunctionRef>;
+  /** Soft-float functions, and `collectFunction` of the interpreter: those that the code needs. */
+  readonly helpers: ReadonlyMap<string, FunctionRef>;
   /** Functions of the interpreter: see `bulkFunction` and `operateFunction`. */
   readonly bulk: FunctionRef;
   readonly operate: FunctionRef;
@@ -248,7 +250,7 @@ export abstract class MemoryAccess extends DeviceAccess {
     this.leaveAbandoned();
   }
 
-  fault(vector: number, errorCode = -1): void {
+  fault(vector: Operand, errorCode = -1): void {
     this.noteAbandon();
     this.callMulti(this.parts.cold.raise, this.cpu, vector, errorCode, this.hostPc, this.budgetNow());
     this.leaveAbandoned();

@@ -143,6 +143,7 @@ export class RegionBuilder extends CompiledOperands {
     this.set(this.budget, this.load("i32", 4, this.i32(0), CLOCK.budget));
     this.unlikely(this.ltS(this.get(this.budget), longest), () => this.return(this.i32(REGION.declined)));
     this.set(this.tlbBase, this.field("i32", CPU.tlbBase));
+    this.loadQuiet();
     this.setField("i64", CPU.ripBias, this.i64(rip - BigInt(host)));
   }
 
@@ -150,6 +151,12 @@ export class RegionBuilder extends CompiledOperands {
 
   /** A block and everything that it dominates. */
   private subtree(block: BasicBlock): void {
+    const { checked } = this;
+    this.blockAndDominated(block);
+    this.checked = checked;
+  }
+
+  private blockAndDominated(block: BasicBlock): void {
     const { flow } = this.plan!;
     const merges = flow.children.get(block)!.filter((child) => flow.isMerge.has(child));
     const inside = () => this.within(block, merges.toReversed());

@@ -3,6 +3,7 @@ import { Decoder } from "../decode/decoder.ts";
 import { BULK } from "../interp/bulk.ts";
 import { OPERATE } from "../interp/imports.ts";
 import type { Form } from "../isa/define.ts";
+import { COLLECT } from "../isa/float-lanes.ts";
 import { importColdPaths } from "./cold-paths.ts";
 import type { KnownDevices } from "./device-access.ts";
 import type { CodeContext, CompiledModule } from "./memory-access.ts";
@@ -33,7 +34,7 @@ export class RegionCompiler {
 
   constructor(forms: readonly Form[], { softfloat, limits = REGION_LIMITS }: CompilerOptions) {
     this.softfloat = softfloat;
-    const traits = new TraitTable(forms, softfloat, (helpers) => this.newModule(helpers));
+    const traits = new TraitTable(forms, this.newModule([...Object.keys(softfloat), COLLECT.name]));
     this.finder = new RegionFinder(new Decoder(forms), traits, limits);
   }
 
@@ -63,14 +64,19 @@ export class RegionCompiler {
     return parts.module.build();
   }
 
-  private newModule(helpers: readonly string[]): CompiledModule {
+  /** `names`: of the helpers that its code may call. */
+  private newModule(names: readonly string[]): CompiledModule {
     const module = new ModuleBuilder();
     module.importMemory("env", "memory");
-    const softfloat = new Map(
-      helpers.map((name) => [name, module.importFunction("softfloat", name, this.softfloat[name]!)]),
-    );
+    const imports = names.map((name) => {
+      const type = this.softfloat[name];
+      const helper = type
+        ? module.importFunction("softfloat", name, type)
+        : module.importFunction("interpreter", name, COLLECT.type);
+      return [name, helper] as const;
+    });
     const bulk = module.importFunction("interpreter", "bulk", BULK);
     const operate = module.importFunction("interpreter", "operate", OPERATE);
-    return { module, softfloat, bulk, operate, cold: importColdPaths(module) };
+    return { module, helpers: new Map(imports), bulk, operate, cold: importColdPaths(module) };
   }
 }

@@ -2,9 +2,10 @@ import { constantOf, type Expr, type Variable } from "../../emit/index.ts";
 import type { OperandWidth } from "../isa/x86.ts";
 import { CPU } from "../state.ts";
 import { conditionOf, type FlagSource, isPlain, zeroOf } from "./flag-sources.ts";
-import { LazyValues } from "./lazy-values.ts";
+import { LateValue, LazyValues } from "./lazy-values.ts";
+import { asLane, type LaneBytes, underLane, withLane } from "./xmm-lanes.ts";
 
-/** What a general register holds at this point of the code. */
+/** What a register holds at this point of the code. */
 interface RegisterValue {
   readonly expr: Expr;
   /** Not (yet) in the vCPU block. */
@@ -27,7 +28,7 @@ interface FlagState {
 }
 
 interface GuestState {
-  readonly gprs: (RegisterValue | undefined)[];
+  readonly registers: (RegisterValue | undefined)[];
   readonly flags: FlagState;
 }
 
@@ -57,13 +58,23 @@ const AT_HOME: FlagState = {
   width: 32,
 };
 
+/** Keys: general registers are 0 to 15, XMM registers follow, then the flag words. */
+const XMM = 16;
+const FLAGS_RESULT = 32;
+const FLAGS_CARRY = 33;
+const REGISTERS = FLAGS_RESULT;
+const isXmm = (key: number): boolean => key >= XMM && key < FLAGS_RESULT;
+const typeOf = (key: number): "i32" | "i64" | "v128" => (isXmm(key) ? "v128" : key === FLAGS_CARRY ? "i32" : "i64");
+
+const nothingKnown = () => new Array<RegisterValue | undefined>(REGISTERS).fill(undefined);
+
 /**
- * General registers and flags as values, renamed at each write. Between blocks they are at home: in a local of their own
+ * Registers and flags as values, renamed at each write. Between blocks they are at home: in a local of their own
  * each, loaded when the region is entered and stored when it is left; within a block a home keeps the value that it had
  * when the block began. Writes under a condition are merged behind it.
  */
 export abstract class RegisterCache extends LazyValues {
-  private gprs: (RegisterValue | undefined)[] = new Array<undefined>(16).fill(undefined);
+  private registers = nothingKnown();
   private flags: FlagState = AT_HOME;
   private pinned: PinnedState | undefined;
   private readonly constants = new Map<number, { expr: Expr; extent: { open: boolean } }>();
@@ -96,7 +107,7 @@ export abstract class RegisterCache extends LazyValues {
   private home(key: number): Expr {
     let variable = this.homes.get(key);
     if (variable === undefined) {
-      variable = this.permanent(key === FLAGS_CARRY ? "i32" : "i64");
+      variable = this.permanent(typeOf(key));
       this.homes.set(key, variable);
     }
     return this.get(variable);
@@ -104,7 +115,7 @@ export abstract class RegisterCache extends LazyValues {
 
   /** Everything is at home, and nothing else is known. */
   protected beginBlock(): void {
-    this.gprs = new Array<undefined>(16).fill(undefined);
+    this.registers = nothingKnown();
     this.flags = AT_HOME;
     this.constants.clear();
     this.terminated = false;
@@ -122,26 +133,26 @@ export abstract class RegisterCache extends LazyValues {
 
   // --- general registers ----------------------------------------------------------------------------------------
 
-  private register(register: number): RegisterValue {
-    const variable = this.pinned?.gprs.get(register);
+  private register(key: number): RegisterValue {
+    const variable = this.pinned?.gprs.get(key);
     if (variable) return { expr: this.snapshot(variable), dirty: true };
-    let value = this.gprs[register];
+    let value = this.registers[key];
     if (value === undefined) {
-      value = { expr: this.asGpr(this.home(register)), dirty: false };
-      this.gprs[register] = value;
+      value = { expr: this.asRegister(key, this.home(key)), dirty: false };
+      this.registers[key] = value;
     }
     return value;
   }
 
   /** A local that holds a register. */
-  private asGpr(local: Expr): Expr {
-    return this.homesLow32 ? this.knownNarrow(local) : local;
+  private asRegister(key: number, local: Expr): Expr {
+    return this.homesLow32 && key < XMM ? this.knownNarrow(local) : local;
   }
 
   private setRegister(register: number, expr: Expr): void {
     const variable = this.pinned?.gprs.get(register);
     if (variable) this.set(variable, expr);
-    else this.gprs[register] = { expr: this.settle(expr), dirty: true };
+    else this.registers[register] = { expr: this.settle(expr), dirty: true };
   }
 
   readGpr(register: number, width: OperandWidth = this.width): Expr {
@@ -174,6 +185,27 @@ export abstract class RegisterCache extends LazyValues {
 
   writeAh(value: Expr): void {
     this.writeHigh(0, value);
+  }
+
+  // --- XMM registers ----------------------------------------------------------------------------------------------
+
+  readXmm(register: number): Expr {
+    return this.register(XMM + register).expr;
+  }
+
+  writeXmm(register: number, value: Expr): void {
+    this.setRegister(XMM + register, value);
+  }
+
+  /**
+   * Replaces one lane. The whole is put together where somebody needs it: the next scalar operation does not, and puts
+   * another value over this one.
+   */
+  protected writeXmmLane(register: number, bytes: LaneBytes, value: Expr, lane: number): void {
+    const old = this.readXmm(register);
+    const under = underLane(old, bytes, lane) ?? this.settle(old);
+    const put = this.settle(asLane(this, value, bytes));
+    this.registers[XMM + register] = { expr: this.let(withLane(this, under, put, bytes, lane)), dirty: true };
   }
 
   // --- flags ----------------------------------------------------------------------------------------------------
@@ -300,12 +332,12 @@ export abstract class RegisterCache extends LazyValues {
     }
     this.emit(condition);
     const at = this.code.length;
-    const before: GuestState = { gprs: this.gprs, flags: this.flags };
+    const before: GuestState = { registers: this.registers, flags: this.flags };
     const merged = new Map<number, Variable>();
     let everTerminated = true;
     const branch = (body: () => void) => () =>
       this.inExtent(() => {
-        this.gprs = before.gprs.slice();
+        this.registers = before.registers.slice();
         this.flags = before.flags;
         this.terminated = false;
         this.conditions++;
@@ -315,7 +347,7 @@ export abstract class RegisterCache extends LazyValues {
         everTerminated &&= this.terminated;
       });
     this.branches(branch(then), otherwise && branch(otherwise), likely);
-    this.gprs = before.gprs;
+    this.registers = before.registers;
     this.flags = before.flags;
     this.terminated = everTerminated && otherwise !== undefined;
     if (merged.size > 0) this.merge(merged, at);
@@ -323,20 +355,21 @@ export abstract class RegisterCache extends LazyValues {
 
   /** At the end of a branch: what it changed goes to locals that both sides share. */
   private leaveBranch(before: GuestState, merged: Map<number, Variable>): void {
-    const assign = (key: number, type: "i32" | "i64", value: Expr) => {
+    const assign = (key: number, value: Expr) => {
       let variable = merged.get(key);
       if (variable === undefined) {
+        const type = typeOf(key);
         variable = { type, index: this.allocate(type) };
         merged.set(key, variable);
       }
       this.set(variable, value);
     };
-    this.gprs.forEach((value, register) => {
-      if (value?.dirty && value !== before.gprs[register]) assign(register, "i64", value.expr);
+    this.registers.forEach((value, key) => {
+      if (value?.dirty && value !== before.registers[key]) assign(key, value.expr);
     });
     if (this.flags.dirty && this.flags !== before.flags) {
-      assign(FLAGS_RESULT, "i64", this.flagsResult());
-      assign(FLAGS_CARRY, "i32", this.flagsCarry());
+      assign(FLAGS_RESULT, this.flagsResult());
+      assign(FLAGS_CARRY, this.flagsCarry());
     }
   }
 
@@ -350,7 +383,7 @@ export abstract class RegisterCache extends LazyValues {
     }
     this.moveCode(end, at);
     for (const [key, variable] of merged) {
-      if (key < FLAGS_RESULT) this.gprs[key] = { expr: this.asGpr(this.get(variable)), dirty: true };
+      if (key < REGISTERS) this.registers[key] = { expr: this.asRegister(key, this.get(variable)), dirty: true };
     }
     const [result, carry] = [merged.get(FLAGS_RESULT), merged.get(FLAGS_CARRY)];
     if (result && carry) this.flags = { ...AT_HOME, result: this.get(result), carry: this.get(carry), dirty: true };
@@ -378,7 +411,7 @@ export abstract class RegisterCache extends LazyValues {
     body();
     this.pinned = undefined;
     for (const [register, variable] of gprs) {
-      this.gprs[register] = { expr: this.freeze(variable), dirty: true };
+      this.registers[register] = { expr: this.freeze(variable), dirty: true };
     }
     this.flags = {
       ...AT_HOME,
@@ -402,11 +435,11 @@ export abstract class RegisterCache extends LazyValues {
       this.written.add(key);
       moves.push([this.homes.get(key)!, value]);
     };
-    for (let register = 0; register < 16; register++) {
-      const variable = pinned?.gprs.get(register);
-      const value = this.gprs[register];
-      if (variable) move(register, this.get(variable));
-      else if (value?.dirty) move(register, value.expr);
+    for (let key = 0; key < REGISTERS; key++) {
+      const variable = pinned?.gprs.get(key);
+      const value = this.registers[key];
+      if (variable) move(key, this.get(variable));
+      else if (value?.dirty) move(key, value.expr);
     }
     const flags = pinned ? (unfinished && pinned.faultFlags) || undefined : this.flags;
     if (flagsNeeded && flags?.dirty) {
@@ -425,13 +458,16 @@ export abstract class RegisterCache extends LazyValues {
   }
 
   private offsetOf(key: number): number {
+    if (isXmm(key)) return CPU.xmm + (key - XMM) * 16;
     return key === FLAGS_RESULT ? CPU.flagsResult : key === FLAGS_CARRY ? CPU.flagsCarry : CPU.gpr + key * 8;
   }
 
   /** Stores in the vCPU block what any block has brought home. For the end of the function, when all of it is known. */
   protected storeHomes(): void {
     for (const key of this.written) {
-      this.setField(key === FLAGS_CARRY ? "i32" : "i64", this.offsetOf(key), this.home(key));
+      const type = typeOf(key);
+      if (type === "v128") this.storeV128(this.cpu, this.home(key), this.offsetOf(key));
+      else this.setField(type, this.offsetOf(key), this.home(key));
     }
   }
 
@@ -440,9 +476,7 @@ export abstract class RegisterCache extends LazyValues {
     const end = this.code.length;
     for (const [key, variable] of this.homes) {
       this.emit(this.cpu);
-      const low = this.homesLow32 && key < FLAGS_RESULT;
-      this.code.byte(key === FLAGS_CARRY ? I32_LOAD : low ? I64_LOAD32_U : I64_LOAD);
-      this.code.u32(key === FLAGS_CARRY || low ? 2 : 3);
+      this.code.append(this.loadOf(key));
       this.code.u32(this.offsetOf(key));
       this.code.byte(LOCAL_SET);
       this.code.u32(variable.index);
@@ -451,10 +485,22 @@ export abstract class RegisterCache extends LazyValues {
     this.moveCode(end, 0);
   }
 
+  /** Opcode and alignment. */
+  private loadOf(key: number): readonly number[] {
+    if (isXmm(key)) return V128_LOAD;
+    if (key === FLAGS_CARRY) return I32_LOAD;
+    return this.homesLow32 && key < XMM ? I64_LOAD32_U : I64_LOAD;
+  }
+
   /** Between instructions: what later ones may still read. */
   protected releaseAtBoundary(): void {
     const roots: Expr[] = [];
-    for (const value of this.gprs) if (value) roots.push(value.expr);
+    for (const value of this.registers) {
+      if (value === undefined) continue;
+      roots.push(value.expr);
+      // Its parts are read, and put together anew, even where the whole is at hand.
+      if (value.expr instanceof LateValue) roots.push(value.expr.value);
+    }
     const addFlags = (state: FlagState | undefined): void => {
       if (state === undefined) return;
       if (state.result) roots.push(state.result);
@@ -478,12 +524,9 @@ export abstract class RegisterCache extends LazyValues {
 }
 
 const LOCAL_SET = 0x21;
-const I32_LOAD = 0x28;
-const I64_LOAD = 0x29;
-const I64_LOAD32_U = 0x35;
-
-/** Keys of the flag words beside register numbers. */
-const FLAGS_RESULT = 16;
-const FLAGS_CARRY = 17;
+const I32_LOAD = [0x28, 2];
+const I64_LOAD = [0x29, 3];
+const I64_LOAD32_U = [0x35, 2];
+const V128_LOAD = [0xfd, 0x00, 4];
 
 const CONDITIONS = ["overflow", undefined, undefined, "belowEqual", undefined, undefined, "less", "lessEqual"] as const;

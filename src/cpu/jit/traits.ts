@@ -1,8 +1,6 @@
-import type { FunctionType } from "../../emit/index.ts";
 import type { DecodedInstruction } from "../decode/decoder.ts";
 import { type Form, formWidth } from "../isa/define.ts";
 import { PX } from "../state.ts";
-import type { NewModule } from "./compiled-builder.ts";
 import { type CodeContext, type CompiledModule, UnsupportedInstruction } from "./memory-access.ts";
 import type { Traits } from "./region.ts";
 import { RegionBuilder } from "./region-builder.ts";
@@ -34,15 +32,15 @@ export class TraitTable {
   private readonly ids: ReadonlyMap<Form, number>;
   private readonly known = new Map<number, Traits>();
 
-  constructor(forms: readonly Form[], softfloat: Readonly<Record<string, FunctionType>>, newModule: NewModule) {
+  /** `parts`: with all helpers. */
+  constructor(forms: readonly Form[], parts: CompiledModule) {
     this.ids = new Map(forms.map((form, id) => [form, id]));
-    const parts = newModule(Object.keys(softfloat));
-    const known = new Map(parts.softfloat);
-    known.get = (name) => {
+    const helpers = new Map(parts.helpers);
+    helpers.get = (name) => {
       this.called.add(name);
-      return parts.softfloat.get(name);
+      return parts.helpers.get(name);
     };
-    this.parts = { ...parts, softfloat: known };
+    this.parts = { ...parts, helpers };
   }
 
   of(decoded: DecodedInstruction, context: CodeContext): Traits {
