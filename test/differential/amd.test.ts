@@ -100,6 +100,12 @@ describe("outcomes", () => {
     expect(of(64, "cmpsb", [0xf3, 0xa6], outcome(PF), outcome(PF))).toEqual({ flags: 0x8d5 });
   });
 
+  it("CMPS that faults by its other operand: all but the fault", () => {
+    expect(of(64, "cmpsb", [0xa6], outcome(PF), outcome(GP))).toEqual({ fault: true });
+    expect(of(64, "cmpsb", [0xa6], outcome(PF), outcome(3, RIP + 1))).toEqual({});
+    expect(of(64, "scasb", [0xae], outcome(PF), outcome(GP))).toEqual({});
+  });
+
   it("a program that ends without a fault is compared", () => {
     const end = outcome(3, RIP + 2);
     expect(of(64, "cmpsb", [0xf3, 0xa6], end, end)).toEqual({});

@@ -118,6 +118,8 @@ export function latitude({ program, addresses, mode }: LinkedProgram, host: Outc
   }
   const unit = program.units.find(({ start }, index) => addresses[index]! + start === Number(host.rip));
   if (!unit) return NONE;
+  // A hypervisor that intercepts #DB may give it back before the instruction instead of behind it.
+  if (unit.form.name === "icebp" && host.vector === VECTOR.debug && ours.vector === VECTOR.debug) return EVERYTHING;
   if (host.vector === VECTOR.debug) return trapLatitude(unit);
   // UD1 has no operand: nothing to fetch, and the instruction is not too long for it.
   if (unit.form.name === "ud1") return MEMORY_FAULTS.includes(ours.vector) && ours.rip === host.rip ? EVERYTHING : NONE;
@@ -148,8 +150,16 @@ function faultLatitude(unit: Unit, narrow: boolean, mode: Mode, host: Outcome, o
     const based = prefixes.includes(0x64) || prefixes.includes(0x65);
     if (based && ours.vector === VECTOR.page && ours.cr2 >> 31n === NOT_CANONICAL_END) return EVERYTHING;
   }
-  // Flags of the last comparison; Intel's processors restore those from before (SDM vol 2, REP).
-  if (isComparison(form)) return isRepeated(prefixes) ? { flags: ARITHMETIC_FLAGS } : NONE;
+  if (isComparison(form)) {
+    const another = vector !== ours.vector || host.error !== ours.error || host.cr2 !== ours.cr2;
+    const isElsewhere = another && ours.rip === host.rip && MEMORY_FAULTS.includes(ours.vector);
+    return {
+      // Those of the last comparison; Intel's processors restore those from before (SDM vol 2, REP).
+      ...(isRepeated(prefixes) && { flags: ARITHMETIC_FLAGS }),
+      // Which of the two operands of CMPS is read first, and so faults, differs between models.
+      ...(form.name.startsWith("cmps") && isElsewhere && { fault: true }),
+    };
+  }
   // Outside 64-bit mode a segment register is popped with all 32 bits, of which Intel's processors read 16.
   if (form.kind === "popsegment") return bits === 32 && vector !== VECTOR.protection ? EVERYTHING : NONE;
   switch (form.name) {
