@@ -1,3 +1,4 @@
+import type { FunctionBuilder } from "../emit/index.ts";
 import type { IoPath } from "../exits/exit-work.ts";
 import { type HypercallServices, Hypercalls } from "../exits/hypercalls.ts";
 import { IoMonitor } from "../exits/io-monitor.ts";
@@ -130,8 +131,6 @@ export class SoftwareVcpu implements CpuPins {
   private readonly slowPaths: SlowPaths;
   /** An interruption whose delivery waits for a ring-3 access. */
   private delivering: Interruption | undefined;
-  /** Budget that was put aside, for a single step or a check; part of the slice as much as the budget is. */
-  private reserve = 0;
 
   constructor(memory: GuestMemory, io: IoClient, board: VcpuBoard, index = 0, options: VcpuOptions = {}) {
     const { interpreter, softfloat } = loadModules();
@@ -278,8 +277,32 @@ export class SoftwareVcpu implements CpuPins {
     this.cutBudget(instructions);
   }
 
+  /** INTR rises, in emitted code. */
+  readonly emitInterrupt = (b: FunctionBuilder): void => {
+    const zero = b.i32(0);
+    const { base } = this.state;
+    const clock = (field: number) => b.load("i32", 4, zero, field);
+    b.store(4, zero, b.i32(1), base + CPU.intr);
+    b.if(b.and(b.load("i32", 4, zero, base + CPU.eflags), FLAG.if), () => {
+      const budget = b.let(clock(CLOCK.budget));
+      b.if(b.gtS(budget, 0), () => {
+        b.store(4, zero, b.sub(clock(CLOCK.sliceBudget), budget), CLOCK.sliceBudget);
+        b.store(4, zero, b.add(clock(CLOCK.reserve), budget), CLOCK.reserve);
+        b.store(4, zero, b.i32(0), CLOCK.budget);
+      });
+    });
+  };
+
   private get budget(): number {
-    return this.state.data.getInt32(CLOCK.budget, true);
+    return this.state.memoryWords[CLOCK.budget >> 2]!;
+  }
+
+  /** Budget that was put aside, for a single step or a check; part of the slice as much as the budget is. */
+  private get reserve(): number {
+    return this.state.memoryWords[CLOCK.reserve >> 2]!;
+  }
+  private set reserve(instructions: number) {
+    this.state.memoryWords[CLOCK.reserve >> 2] = instructions;
   }
 
   /** Returns by how much. */
@@ -290,9 +313,9 @@ export class SoftwareVcpu implements CpuPins {
   }
 
   private grant(instructions: number): void {
-    const { data } = this.state;
-    data.setInt32(CLOCK.budget, data.getInt32(CLOCK.budget, true) + instructions, true);
-    data.setInt32(CLOCK.sliceBudget, data.getInt32(CLOCK.sliceBudget, true) + instructions, true);
+    const { memoryWords } = this.state;
+    memoryWords[CLOCK.budget >> 2]! += instructions;
+    memoryWords[CLOCK.sliceBudget >> 2]! += instructions;
   }
 
   // --- running --------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@
 export { createClock, createCounter, virtualTime } from "./clock.ts";
 export { defineDevice, ring3 } from "./define.ts";
 export { type DeviceEnvironment, DeviceSet, type SavedDevice } from "./device-set.ts";
-export { InterruptLines, type LineListener } from "./interrupt-lines.ts";
+export { changeLine, type EmitChange, InterruptLines, type LineChange, type LineListener } from "./interrupt-lines.ts";
 export { assignPciResources, type PciWindows } from "./pci/assign.ts";
 export { PciBus, type PciInterruptWiring } from "./pci/bus.ts";
 export { RawBuilder, raw } from "./raw.ts";

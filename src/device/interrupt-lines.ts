@@ -1,25 +1,64 @@
+import type { Expr } from "../emit/index.ts";
 import { assert } from "../errors.ts";
+import type { RawBuilder } from "./raw.ts";
+import type { RegisterFile } from "./registers.ts";
 import type { InterruptLine } from "./types.ts";
 
 export type LineListener = (high: boolean) => void;
 
+/** A change of a line as emitted code makes it; nothing where the line has that level already. */
+export interface LineChange {
+  /** i32: it is one for TypeScript. A raw handler declines then, before it stores anything. */
+  readonly refused: Expr;
+  apply(): void;
+}
+
+/** Emits what a line's listener does. `high` (i32, 0 or 1) is the new level of the line, which had the other one. */
+export type EmitChange = (x: RawBuilder, high: Expr) => LineChange;
+
+/**
+ * For raw handlers: the change of a line, as `line.set(high)` makes it.
+ *
+ * ```ts
+ * const change = changeLine(x, line, x.ne(x.get(r, "status"), 0));
+ * x.if(change.refused, () => x.decline());
+ * change.apply();
+ * ```
+ */
+export function changeLine(x: RawBuilder, line: InterruptLine, high: Expr): LineChange {
+  assert(line instanceof LineSource, "a raw handler drives lines that `interrupt` gave");
+  return line.emit(x, high);
+}
+
 /** The board's interrupt wires: each GSI is the wired-OR of its sources and leads to any number of inputs. */
 export class InterruptLines {
   readonly count: number;
+  readonly registers: RegisterFile;
   /** Sources that hold each line high. */
-  private readonly holders: Uint8Array;
+  readonly holders: Uint32Array;
   private readonly listeners: LineListener[][];
+  /** What emitted code does in the place of the listeners, where it can. */
+  private readonly emitters: (EmitChange | undefined)[] = [];
 
-  constructor(count: number) {
+  constructor(count: number, registers: RegisterFile) {
     this.count = count;
-    this.holders = new Uint8Array(count);
+    this.registers = registers;
+    this.holders = registers.allocateWords("interrupt lines", count);
     this.listeners = Array.from({ length: count }, () => []);
   }
 
-  /** Connects an input (8259A, I/O APIC): called at every change of the level of line `gsi`. */
-  listen(gsi: number, listener: LineListener): void {
+  /**
+   * Connects an input (8259A, I/O APIC): called at every change of the level of line `gsi`. `emit`: how emitted code does
+   * the same; only while there is no other listener.
+   */
+  listen(gsi: number, listener: LineListener, emit?: EmitChange): void {
     this.check(gsi);
     this.listeners[gsi].push(listener);
+    this.emitters[gsi] = this.listeners[gsi].length === 1 ? emit : undefined;
+  }
+
+  emitter(gsi: number): EmitChange | undefined {
+    return this.emitters[gsi];
   }
 
   level(gsi: number): boolean {
@@ -38,7 +77,8 @@ export class InterruptLines {
     this.holders[gsi] = before + by;
     if (!notify || (before > 0 && before + by > 0)) return;
     const high = by > 0;
-    for (const listener of this.listeners[gsi]) listener(high);
+    const listeners = this.listeners[gsi];
+    for (let i = 0; i < listeners.length; i++) listeners[i](high);
   }
 
   private check(gsi: number): void {
@@ -49,20 +89,21 @@ export class InterruptLines {
 export class LineSource implements InterruptLine {
   private readonly lines: InterruptLines;
   readonly gsi: number;
-  private isHigh = false;
+  private readonly r;
 
   constructor(lines: InterruptLines, gsi: number) {
     this.lines = lines;
     this.gsi = gsi;
+    this.r = lines.registers.allocate("interrupt lines", { high: "u8" });
   }
 
   get high(): boolean {
-    return this.isHigh;
+    return this.r.high !== 0;
   }
 
   set(high: boolean): void {
-    if (high === this.isHigh) return;
-    this.isHigh = high;
+    if (high === this.high) return;
+    this.r.high = high ? 1 : 0;
     this.lines.change(this.gsi, high ? 1 : -1, true);
   }
 
@@ -71,10 +112,30 @@ export class LineSource implements InterruptLine {
     this.set(true);
   }
 
+  /** See `changeLine`. */
+  emit(x: RawBuilder, level: Expr): LineChange {
+    const { lines, gsi, r } = this;
+    const high = x.let(level);
+    const changes = x.let(x.ne(high, x.get(r, "high")));
+    const emit = lines.emitter(gsi);
+    if (emit === undefined) return { refused: changes, apply: () => {} };
+    const listener = emit(x, high);
+    const isShared = x.gtU(x.getWord(lines.holders, x.constant(gsi)), x.get(r, "high"));
+    return {
+      refused: x.let(x.and(changes, x.or(isShared, listener.refused))),
+      apply: () =>
+        x.if(changes, () => {
+          x.set(r, "high", high);
+          x.setWord(lines.holders, x.constant(gsi), high);
+          listener.apply();
+        }),
+    };
+  }
+
   /** From a snapshot: the inputs restore what they had seen themselves, so nobody is told. */
   restore(high: boolean): void {
-    if (high === this.isHigh) return;
-    this.isHigh = high;
+    if (high === this.high) return;
+    this.r.high = high ? 1 : 0;
     this.lines.change(this.gsi, high ? 1 : -1, false);
   }
 }

@@ -149,6 +149,7 @@ export class RawModule {
         offset: b.param(0),
         ...(isWrite && { value: b.param(1) }),
         decline: () => b.return(status(DEFER)),
+        interrupt: (emit) => emit(),
       },
       this.file,
     );

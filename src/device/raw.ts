@@ -1,4 +1,4 @@
-import type { Expr, FunctionBuilder, Operand } from "../emit/index.ts";
+import { constantOf, type Expr, type FunctionBuilder, type Operand } from "../emit/index.ts";
 import { assert } from "../errors.ts";
 import type { RawSite, RawWidth } from "../io/types.ts";
 import { CLOCK, CLOCK_RATE_SHIFT } from "../memory/layout.ts";
@@ -38,6 +38,11 @@ export class RawBuilder {
     this.file = file;
     this.width = site.width;
     this.offset = site.offset;
+  }
+
+  /** An interrupt can be requested where this handler is built: see `interrupt`. */
+  get canInterrupt(): boolean {
+    return this.site.interrupt !== undefined;
   }
 
   /** Whether some path through the handler declines. */
@@ -95,6 +100,17 @@ export class RawBuilder {
     return address;
   }
 
+  /** Requests an interrupt of a CPU as its pins emit it. Nothing may decline afterwards. */
+  interrupt(emit: (b: FunctionBuilder) => void): void {
+    assert(this.site.interrupt, "no interrupt can be requested here");
+    this.stored = true;
+    this.site.interrupt(() => emit(this.b));
+  }
+
+  constant(value: number): Expr {
+    return this.b.i32(value);
+  }
+
   /** Virtual time in ns (i64). */
   now(): Expr {
     if (this.site.now) return this.site.now();
@@ -125,6 +141,12 @@ export class RawBuilder {
   }
 
   if(condition: Expr, then: () => void, otherwise?: () => void): void {
+    const known = constantOf(condition);
+    if (known !== undefined) {
+      if (known !== 0n) then();
+      else otherwise?.();
+      return;
+    }
     const before = this.stored;
     let after = before;
     const branch = (body: () => void) => () => {

@@ -17,6 +17,8 @@ export interface TestOptions {
   readonly epochNs?: bigint;
   /** GSIs of the board, default 24. */
   readonly lines?: number;
+  /** Given the board's lines before the device is made; they are its own then, and `lines.events` stays empty. */
+  readonly wire?: (lines: InterruptLines) => void;
   /** Bytes of guest memory from address 0 that DMA reaches, default 64 KiB. */
   readonly memoryBytes?: number;
   /** A20 at the start, default on. */
@@ -98,9 +100,12 @@ export function deviceUnderTest<Options, Api>(
     clockBase[1] = Math.floor(ns / 2 ** 32);
   };
 
-  const lines = new InterruptLines(testOptions.lines ?? 24);
+  const registers = new RegisterFile(wasm);
+  const lines = new InterruptLines(testOptions.lines ?? 24, registers);
   const lineEvents: LineEvent[] = [];
-  for (let gsi = 0; gsi < lines.count; gsi++) {
+  const { wire } = testOptions;
+  if (wire !== undefined) wire(lines);
+  for (let gsi = 0; gsi < lines.count && wire === undefined; gsi++) {
     lines.listen(gsi, (high) => lineEvents.push({ gsi, high, at: now() }));
   }
   const outside = Array.from({ length: lines.count }, (_, gsi) => lines.source(gsi));
@@ -110,7 +115,6 @@ export function deviceUnderTest<Options, Api>(
   const msis: { address: number; data: number }[] = [];
   let a20 = testOptions.a20 ?? true;
   const memory = new Uint8Array(testOptions.memoryBytes ?? 0x1_0000);
-  const registers = new RegisterFile(wasm);
   const pci = new PciBus((slot, pin) => [16 + ((slot + pin - 1) & 3)], registers.allocateWords("pci", PciBus.WORDS));
   const ports = new PortSpace();
   const mmio = new MmioSpace();

@@ -46,6 +46,11 @@ export class HpetTimer {
     return (this.registers.config & TN_CONF.periodic) !== 0;
   }
 
+  /** A match does something. Until it does, nobody follows the comparator: Linux writes idle ones 200,000 times. */
+  get matters(): boolean {
+    return (this.registers.config & (TN_CONF.interruptEnable | TN_CONF.levelTriggered | TN_CONF.periodic)) !== 0;
+  }
+
   /** Bits that take part in the comparison. */
   private get width(): 32 | 64 {
     return this.registers.config & TN_CONF.mode32 ? 32 : 64;
@@ -71,10 +76,13 @@ export class HpetTimer {
     return accumulates;
   }
 
-  /** Finds the next match, while the main counter has the value `main` at `tick`. */
-  arm(main: bigint, tick: number): void {
+  /**
+   * Finds the next match, while the main counter has the value `main` at `tick`; with `later`, the next after this tick.
+   */
+  arm(main: bigint, tick: number, later = false): void {
     const r = this.registers;
-    const distance = BigInt.asUintN(this.width, this.comparator() - main);
+    const first = later ? main + 1n : main;
+    const distance = BigInt.asUintN(this.width, this.comparator() - first) + (first - main);
     r.armed = distance < HORIZON ? 1 : 0;
     r.next = r.armed ? tick + Number(distance) : 0;
     r.signalled = 0;

@@ -135,6 +135,21 @@ describe("one-shot timers", () => {
     expect(rises(21)).toEqual([500]);
   });
 
+  it.each([
+    [499, [500, 500 + 2 ** 32]],
+    [500, [500 + 2 ** 32]],
+    [501, [500 + 2 ** 32]],
+  ])("match unseen while no interrupt is enabled; one enabled at tick %i comes at the next match", (tick, expected) => {
+    const { write, advance, rises } = block();
+    write(timerAt(2).conf, MODE32 | route(21));
+    write(CONF, 1);
+    write(timerAt(2).comparator, 500);
+    advance(tick);
+    write(timerAt(2).conf, ENABLE | MODE32 | route(21));
+    advance(2 ** 32 + 10);
+    expect(rises(21)).toEqual(expected);
+  });
+
   it("are set as Linux sets them: 32-bit mode, 32-bit writes, counter plus delta", () => {
     const { write, read, advance, rises } = block();
     write(timerAt(0).conf, ENABLE | MODE32);

@@ -138,15 +138,18 @@ export const hpet = defineDevice("hpet", (host, options: HpetOptions): void => {
     block.baseHigh = Number(value >> 32n);
     block.origin = ticks.read();
     for (const { timer } of units) {
-      if (running()) timer.arm(value, block.origin);
+      if (running() && timer.matters) timer.arm(value, block.origin);
       else timer.registers.armed = 0;
     }
   }
 
   /** Lets everything that should have matched by now match. */
   function catchUp(): void {
-    const tick = ticks.read();
-    for (const unit of units) if (unit.timer.match(tick)) signal(unit, tick);
+    for (const unit of units) {
+      if (unit.timer.registers.armed === 0) continue;
+      const tick = ticks.read();
+      if (unit.timer.match(tick)) signal(unit, tick);
+    }
   }
 
   function signal(unit: Unit, tick: number): void {
@@ -202,6 +205,7 @@ export const hpet = defineDevice("hpet", (host, options: HpetOptions): void => {
     const { timer } = unit;
     const r = timer.registers;
     const before = r.config;
+    const { matters } = timer;
     const line = lineOf(unit);
     const route = (value & TN_CONF.routeMask) >> TN_CONF.routeShift;
     // "If the value is not supported ... the value read back will not match what was written."
@@ -212,7 +216,10 @@ export const hpet = defineDevice("hpet", (host, options: HpetOptions): void => {
     if (line !== lineOf(unit) || !interrupts || isLevel(unit)) line?.set(false);
     if (!isLevel(unit)) block.status &= ~unit.bit;
     driveLevel(unit);
-    if ((before ^ r.config) & (TN_CONF.periodic | TN_CONF.mode32) && running()) timer.arm(counter(), ticks.read());
+    if (!running() || !timer.matters) return;
+    const changed = ((before ^ r.config) & (TN_CONF.periodic | TN_CONF.mode32)) !== 0;
+    // A comparator that nobody followed has matched already if this is its tick.
+    if (changed || !matters) timer.arm(counter(), ticks.read(), !changed);
   }
 
   /**
@@ -220,14 +227,19 @@ export const hpet = defineDevice("hpet", (host, options: HpetOptions): void => {
    */
   function writeComparator({ timer, index }: Unit, high: boolean, value: number): void {
     const r = timer.registers;
-    const now = host.clock.now();
-    const secondHalf = high && block.setValueTimer === index + 1 && block.setValueAt === now;
     const setValue = (r.config & TN_CONF.setValue) !== 0;
-    r.config &= ~TN_CONF.setValue;
-    block.setValueTimer = setValue && !high ? index + 1 : 0;
-    block.setValueAt = now;
+    let secondHalf = false;
+    if (setValue || block.setValueTimer !== 0) {
+      const now = host.clock.now();
+      secondHalf = high && block.setValueTimer === index + 1 && block.setValueAt === now;
+      r.config &= ~TN_CONF.setValue;
+      block.setValueTimer = setValue && !high ? index + 1 : 0;
+      block.setValueAt = now;
+    }
     const changed = timer.writeComparator(high, value, setValue || secondHalf);
-    if (changed && running()) timer.arm(counter(), ticks.read());
+    if (!changed || !running()) return;
+    if (timer.matters) timer.arm(counter(), ticks.read());
+    else r.armed = 0;
   }
 
   function readTimer({ timer }: Unit, register: number): number {

@@ -1,5 +1,6 @@
 /** I/O APIC. Intel 82093AA data sheet (290566-001), with the EOI register of version 20h (ICH9 data sheet 316972, EOIR). */
 import { defineDevice } from "../device/define.ts";
+import type { EmitChange, LineChange } from "../device/interrupt-lines.ts";
 import { type RawBuilder, raw } from "../device/raw.ts";
 import type { DeviceHost } from "../device/types.ts";
 import type { Expr } from "../emit/index.ts";
@@ -48,6 +49,8 @@ export interface IoApic {
    * whether the pin takes it for an interrupt from the polarity that software has set.
    */
   setInput(pin: number, requested: boolean): void;
+  /** How emitted code does the same. */
+  emitInput(pin: number): EmitChange;
 }
 
 function create(host: DeviceHost, options: IoApicOptions): IoApic {
@@ -102,6 +105,19 @@ function create(host: DeviceHost, options: IoApicOptions): IoApic {
     }
     // Edges at a masked pin are lost: 82093AA, section 3.2.4, "Interrupt Mask".
     if (isAsserted(pin) && !was && (table[2 * pin] & ENTRY.masked) === 0) send(pin, false);
+  }
+
+  /** At a masked pin, or the end of an edge: no message is sent. */
+  function emitInput(x: RawBuilder, pin: number, requested: Expr): LineChange {
+    const bit = 1 << pin;
+    const entry = x.let(x.getWord(table, x.constant(2 * pin)));
+    const masked = x.eq(x.and(entry, ENTRY.masked | ENTRY.pending), ENTRY.masked);
+    const edge = x.not(x.and(entry, ENTRY.level | ENTRY.activeLow | ENTRY.pending));
+    const ends = (activeLow & bit) === 0 ? x.and(x.not(requested), edge) : 0;
+    return {
+      refused: x.let(x.not(x.or(masked, ends))),
+      apply: () => x.set(r, "inputs", x.or(x.and(x.get(r, "inputs"), ~bit), x.shl(requested, pin))),
+    };
   }
 
   function endOfInterrupt(vector: number): void {
@@ -193,7 +209,7 @@ function create(host: DeviceHost, options: IoApicOptions): IoApic {
   reset();
   host.onReset(reset);
 
-  return { setInput };
+  return { setInput, emitInput: (pin) => (x, requested) => emitInput(x, pin, requested) };
 }
 
 export const ioApic = defineDevice("io-apic", create, 2);

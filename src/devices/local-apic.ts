@@ -2,6 +2,8 @@
  * Local APICs of a machine, xAPIC mode: registers, priorities, local vector table, interprocessor interrupts. Intel SDM
  * volume 3, chapter 11 (December 2022 numbering). The x2APIC mode is not announced and refused.
  */
+import type { LineChange } from "../device/interrupt-lines.ts";
+import type { RawBuilder } from "../device/raw.ts";
 import type { DeviceHost, Registers } from "../device/types.ts";
 import type { ApicBus, CpuPins, InterruptAcknowledge } from "../io/types.ts";
 import { type ApicMessageBus, type ApicTarget, BROADCAST, DELIVERY } from "./apic-message-bus.ts";
@@ -24,7 +26,7 @@ import {
 } from "./local-apic-registers.ts";
 import { LocalApicTimer } from "./local-apic-timer.ts";
 import { LocalVectorTable } from "./local-vector-table.ts";
-import { addVector, hasVector, highestVector, removeVector } from "./vector-set.ts";
+import { VectorSet } from "./vector-set.ts";
 
 const SHAPE = {
   base: "u64",
@@ -42,8 +44,12 @@ const SHAPE = {
   lint: "u8",
   /** An ExtINT message (from an I/O APIC or a processor) waits for its INTA. */
   extIntMessage: "u8",
+  /** A request of the IRR is above the processor priority. */
+  deliverable: "u8",
   /** INTR as last driven. */
   intr: "u8",
+  /** Levels of LINT0 at which it requests ExtINT: bit 0 low, bit 1 high. Follows from its entry and `base`. */
+  extIntLevels: "u8",
   /** Nothing requests, so a task priority can change without effect: for emitted code. */
   idle: "u8",
   /** As `idle`, and the end of the interrupt in service concerns nobody but the ISR: for emitted code. */
@@ -73,9 +79,9 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
   private readonly pins: CpuPins;
   private readonly wiring: LocalApicWiring;
   private readonly index: number;
-  private readonly request = new Uint32Array(8);
-  private readonly inService = new Uint32Array(8);
-  private readonly triggerMode = new Uint32Array(8);
+  private readonly request = new VectorSet();
+  private readonly inService = new VectorSet();
+  private readonly triggerMode = new VectorSet();
   private readonly lvt: LocalVectorTable;
 
   /** Processor 0 is the bootstrap processor; the APIC ID is the index. */
@@ -91,11 +97,12 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
     this.lvt = new LocalVectorTable(sink, cpu.pins);
     this.timer = new LocalApicTimer(host, () => this.lvt.signal(TIMER));
     host.state({
-      save: () => this.arrays.map((words) => [...words]),
+      save: () => [...this.vectorSets.map(({ words }) => [...words]), [...this.lvt.entries]],
       load: (saved) => {
-        this.arrays.forEach((words, i) => {
-          words.set(saved[i]);
+        this.vectorSets.forEach((set, i) => {
+          set.load(saved[i]);
         });
+        this.lvt.entries.set(saved[this.vectorSets.length]);
         wiring.map(this, this.enabled ? this.base : undefined);
         this.pins.intr(this.registers.intr !== 0);
       },
@@ -103,8 +110,8 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
     wiring.bus.connect(this);
   }
 
-  private get arrays(): Uint32Array[] {
-    return [this.request, this.inService, this.triggerMode, this.lvt.entries];
+  private get vectorSets(): VectorSet[] {
+    return [this.request, this.inService, this.triggerMode];
   }
 
   /** Power-up and RESET: section 11.4.7.1. */
@@ -132,9 +139,10 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
     r.icrHigh = 0;
     r.extIntMessage = 0;
     r.eoiSeen = 0;
-    for (const words of [this.request, this.inService, this.triggerMode]) words.fill(0);
+    for (const set of this.vectorSets) set.clear();
     this.lvt.reset();
     this.timer.reset();
+    this.rewire();
     this.update();
   }
 
@@ -153,17 +161,19 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
     this.settle();
     if (this.extIntRequested()) {
       // Before the INTA: the 8259A may request anew during it.
+      const byMessage = r.extIntMessage !== 0;
       r.extIntMessage = 0;
       const vector = this.wiring.pic.acknowledge();
-      this.update();
+      // What comes in through the pin has updated it already.
+      if (byMessage) this.update();
       return vector;
     }
-    const vector = this.enabled ? highestVector(this.request) : -1;
+    const vector = this.enabled ? this.request.highest : -1;
     if (vector < 0) return -1;
     // The request was there but the task priority has risen over it: section 11.9.
     if (vector >> 4 <= this.processorPriority() >> 4) return r.spurious & SPURIOUS.vector;
-    removeVector(this.request, vector);
-    addVector(this.inService, vector);
+    this.request.remove(vector);
+    this.inService.add(vector);
     this.update();
     this.listenToTimer();
     return vector;
@@ -257,8 +267,8 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
     }
     if (offset >= REGISTER.inService && offset < REGISTER.errorStatus) {
       const word = (offset >> 4) & 7;
-      if (offset < REGISTER.triggerMode) return this.inService[word];
-      return offset < REGISTER.request ? this.triggerMode[word] : this.request[word];
+      if (offset < REGISTER.triggerMode) return this.inService.words[word];
+      return offset < REGISTER.request ? this.triggerMode.words[word] : this.request.words[word];
     }
     const entry = (offset - REGISTER.lvtTimer) >> 4;
     if (entry >= 0 && entry < LVT_COUNT) return this.lvt.entries[entry];
@@ -352,7 +362,10 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
       this.timer.setMode((value >> LVT.timerModeShift) & 3);
       this.listenToTimer();
     }
-    if (entry === LINT0) this.lvt.updateLint0((lint & 1) !== 0);
+    if (entry === LINT0) {
+      this.lvt.updateLint0((lint & 1) !== 0);
+      this.rewire();
+    }
     this.update();
   }
 
@@ -362,7 +375,7 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
     const pending =
       vector < FIRST_LEGAL_VECTOR
         ? (this.registers.errors & ERROR_STATUS.receiveIllegalVector) !== 0
-        : hasVector(this.request, vector);
+        : this.request.has(vector);
     this.timer.listen(!this.lvt.isMasked(TIMER) && !pending);
   }
 
@@ -373,23 +386,46 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
     const { registers: r } = this;
     this.settle();
     const bit = 1 << pin;
-    const changes = high !== ((r.lint & bit) !== 0);
-    r.lint = high ? r.lint | bit : r.lint & ~bit;
-    if (!this.enabled) {
+    if (high === ((r.lint & bit) !== 0)) return;
+    r.lint ^= bit;
+    // Nothing but INTR follows the 8259A's pin.
+    if (pin === 1 || r.extIntLevels === 0) {
+      if (this.enabled) this.lvt.pinChanged(pin, high);
       // Without a local APIC the pins are INTR and NMI: section 11.4.3.
-      if (pin === 1 && high && changes) this.pins.nmi();
-      this.update();
-      return;
+      else if (pin === 1 && high) this.pins.nmi();
     }
-    if (changes) this.lvt.pinChanged(pin, high);
-    this.update();
+    this.drive();
+  }
+
+  private rewire(): void {
+    const { registers: r, lvt } = this;
+    if (this.enabled) r.extIntLevels = (lvt.passesExtInt(false) ? 1 : 0) | (lvt.passesExtInt(true) ? 2 : 0);
+    else r.extIntLevels = 2;
+  }
+
+  /** `setLint(0, true)` in emitted code: the pin passes on what the 8259A requests. */
+  emitVirtualWire(x: RawBuilder): LineChange {
+    const { registers: r, pins } = this;
+    const { emitInterrupt } = pins;
+    if (emitInterrupt === undefined) return { refused: x.constant(1), apply: () => {} };
+    const asserted = x.let(x.get(r, "intr"));
+    const wired = x.ne(x.and(x.get(r, "extIntLevels"), 2), 0);
+    return {
+      refused: x.let(x.not(x.canInterrupt ? wired : x.and(wired, asserted))),
+      apply: () => {
+        x.set(r, "lint", x.or(x.get(r, "lint"), 1));
+        if (!x.canInterrupt) return;
+        x.if(x.not(asserted), () => {
+          x.set(r, "intr", 1);
+          x.interrupt(emitInterrupt);
+        });
+      },
+    };
   }
 
   private extIntRequested(): boolean {
     const { registers: r } = this;
-    if (!this.enabled) return (r.lint & 1) !== 0;
-    if (r.extIntMessage !== 0) return true;
-    return this.lvt.passesExtInt((r.lint & 1) !== 0);
+    return (r.extIntMessage | ((r.extIntLevels >> (r.lint & 1)) & 1)) !== 0;
   }
 
   /** Logs an error; the first since the last write to the register interrupts. Section 11.5.3. */
@@ -421,8 +457,8 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
   get arbitrationPriority(): number {
     this.settle();
     const { taskPriority } = this.registers;
-    const requested = Math.max(0, highestVector(this.request)) >> 4;
-    const inService = Math.max(0, highestVector(this.inService)) >> 4;
+    const requested = Math.max(0, this.request.highest) >> 4;
+    const inService = Math.max(0, this.inService.highest) >> 4;
     const task = taskPriority >> 4;
     if (task >= requested && task > inService) return taskPriority;
     return Math.max(task, requested, inService) << 4;
@@ -468,9 +504,9 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
       this.listenToTimer();
       return false;
     }
-    addVector(this.request, vector);
-    if (level) addVector(this.triggerMode, vector);
-    else removeVector(this.triggerMode, vector);
+    this.request.add(vector);
+    if (level) this.triggerMode.add(vector);
+    else this.triggerMode.remove(vector);
     this.update();
     if (vector === this.lvt.vector(TIMER)) this.listenToTimer();
     return true;
@@ -512,16 +548,16 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
   /** Section 11.8.3.1. */
   private processorPriority(): number {
     const { taskPriority } = this.registers;
-    const inService = Math.max(0, highestVector(this.inService)) & 0xf0;
+    const inService = Math.max(0, this.inService.highest) & 0xf0;
     return (taskPriority & 0xf0) >= inService ? taskPriority : inService;
   }
 
   /** Section 11.8.5. */
   private endOfInterrupt(): void {
-    const vector = highestVector(this.inService);
+    const vector = this.inService.highest;
     if (vector < 0) return;
-    removeVector(this.inService, vector);
-    if (hasVector(this.triggerMode, vector)) {
+    this.inService.remove(vector);
+    if (this.triggerMode.has(vector)) {
       this.wiring.bus.broadcastEndOfInterrupt(vector);
       this.lvt.endOfInterrupt(vector, (this.registers.lint & 1) !== 0);
     }
@@ -533,19 +569,25 @@ export class LocalApic implements InterruptAcknowledge, ApicBus, ApicTarget {
     const { registers: r } = this;
     if (r.eoiSeen === 0) return;
     r.eoiSeen = 0;
-    removeVector(this.inService, highestVector(this.inService));
+    this.inService.remove(this.inService.highest);
     this.update();
   }
 
-  /** Drives INTR and refreshes what emitted code relies on. */
+  /** To be called when what is requested, in service or of priority has changed; drives INTR. */
   private update(): void {
     const { registers: r } = this;
-    const requested = highestVector(this.request);
-    const inService = highestVector(this.inService);
+    const requested = this.request.highest;
+    const inService = this.inService.highest;
     const deliverable = requested >= 0 && requested >> 4 > this.processorPriority() >> 4;
-    const intr = this.extIntRequested() || (this.enabled && deliverable) ? 1 : 0;
+    r.deliverable = deliverable && this.enabled ? 1 : 0;
     r.idle = requested < 0 ? 1 : 0;
-    r.plainEoi = requested < 0 && inService >= 0 && !hasVector(this.triggerMode, inService) ? 1 : 0;
+    r.plainEoi = requested < 0 && inService >= 0 && !this.triggerMode.has(inService) ? 1 : 0;
+    this.drive();
+  }
+
+  private drive(): void {
+    const { registers: r } = this;
+    const intr = r.deliverable | (this.extIntRequested() ? 1 : 0);
     if (r.intr === intr) return;
     r.intr = intr;
     this.pins.intr(intr !== 0);

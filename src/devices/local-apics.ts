@@ -1,7 +1,8 @@
 /** The local APICs of a machine and the page of registers that each processor sees. Intel SDM volume 3, chapter 11. */
 import { defineDevice } from "../device/define.ts";
-import { raw } from "../device/raw.ts";
-import type { Handlers } from "../device/types.ts";
+import type { LineChange } from "../device/interrupt-lines.ts";
+import { type RawBuilder, raw } from "../device/raw.ts";
+import type { DeviceHost, Handlers } from "../device/types.ts";
 import { PorticoError } from "../errors.ts";
 import { type InterruptAcknowledge, type Region, type Ring0Read, type Ring0Write, UNUSED } from "../io/types.ts";
 import { ApicMessageBus } from "./apic-message-bus.ts";
@@ -28,6 +29,8 @@ export interface LocalApics {
   select(index: number): void;
   /** Level of the LINT0 (8259A) or LINT1 (NMI) pins, which all processors share. */
   setLint(pin: 0 | 1, high: boolean): void;
+  /** How emitted code does `setLint(0, true)`. */
+  emitVirtualWire(x: RawBuilder): LineChange;
   /** What PC firmware programs into the bootstrap processor's APIC before it starts an operating system. */
   enterVirtualWireMode(): void;
 }
@@ -43,7 +46,7 @@ interface Window {
   region: Region;
 }
 
-export const localApics = defineDevice("local-apic", (host, options: LocalApicsOptions): LocalApics => {
+function create(host: DeviceHost, options: LocalApicsOptions): LocalApics {
   const bus = new ApicMessageBus();
   let selected = 0;
   const windows: Window[] = [];
@@ -115,9 +118,13 @@ export const localApics = defineDevice("local-apic", (host, options: LocalApicsO
     setLint: (pin, high) => {
       for (const apic of apics) apic.setLint(pin, high);
     },
+    emitVirtualWire: (x) =>
+      apics.length === 1 ? apics[0].emitVirtualWire(x) : { refused: x.constant(1), apply: () => {} },
     enterVirtualWireMode: () => apics[0].enterVirtualWireMode(),
   };
-});
+}
+
+export const localApics = defineDevice("local-apic", create, 2);
 
 /** The registers that kernels touch most, while the access concerns nothing but the register. For a lone processor. */
 function withHotRegisters(apic: LocalApic, ring0: Ring0): Handlers {

@@ -5,20 +5,25 @@
  * Sources: Intel 8259A data sheet (231468-003); Intel ICH9 data sheet (316972), interrupt controller registers.
  */
 import { defineDevice } from "../device/define.ts";
+import type { EmitChange, LineChange } from "../device/interrupt-lines.ts";
 import { type RawBuilder, raw } from "../device/raw.ts";
 import type { Handlers, Registers } from "../device/types.ts";
-import type { Operand } from "../emit/index.ts";
+import type { Expr, Operand } from "../emit/index.ts";
 import type { InterruptAcknowledge } from "../io/types.ts";
 import { bytePorts } from "./byte-ports.ts";
 
 export interface Pic8259Options {
   /** The master's INT output: to the CPU's INTR, through LINT0 of the local APIC. Called at every change. */
   readonly onOutput: (high: boolean) => void;
+  /** How emitted code does `onOutput(true)`. */
+  readonly emitOutput?: (x: RawBuilder) => LineChange;
 }
 
 export interface Pic8259 extends InterruptAcknowledge {
   /** Level of input `irq` (0..15). Input 2 is the cascade: what the board says about it is ignored. */
   setInput(irq: number, high: boolean): void;
+  /** How emitted code does the same; `undefined` for the slave's inputs and the cascade. */
+  emitInput(irq: number): EmitChange | undefined;
   /**
    * The CPU's INTA cycles: the vector of the highest request, which goes in service. When the request has gone away, the
    * vector of IRQ 7 (or 15), with nothing in service: the "default IR7" of the data sheet.
@@ -109,6 +114,39 @@ class Chip {
       r.irr &= ~bit;
     }
     this.update();
+  }
+
+  /**
+   * `setInput` in emitted code, unless a request is withdrawn, or priorities are not the usual ones where they matter.
+   * `emitOutput`: as INT rises.
+   */
+  emitInput(x: RawBuilder, level: number, high: Expr, emitOutput: (x: RawBuilder) => LineChange): LineChange {
+    const r = this.registers;
+    const bit = 1 << level;
+    const inputs = x.let(x.get(r, "inputs"));
+    const irr = x.let(x.get(r, "irr"));
+    const withdrawn = x.gtU(x.and(irr, bit), x.shl(high, level));
+    // Where INT is high it stays so, whoever else requests.
+    const silent = x.or(x.or(x.and(x.get(r, "imr"), bit), x.get(r, "output")), x.not(x.get(r, "ready")));
+    const usual = x.not(x.or(x.get(r, "first"), x.get(r, "specialMask")));
+    const outranked = x.and(x.get(r, "isr"), 2 * bit - 1);
+    const matters = x.let(x.and(high, x.not(silent)));
+    const rises = x.let(x.and(matters, x.not(outranked)));
+    const output = emitOutput(x);
+    const refused = x.or(withdrawn, x.or(x.and(matters, x.not(usual)), x.and(rises, output.refused)));
+    return {
+      refused: x.let(refused),
+      apply: () => {
+        const edge = x.not(x.and(inputs, bit));
+        const requests = x.and(high, x.or(edge, x.ne(x.and(x.get(r, "elcr"), bit), 0)));
+        x.set(r, "irr", x.or(irr, x.shl(requests, level)));
+        x.set(r, "inputs", x.or(x.and(inputs, ~bit), x.shl(high, level)));
+        x.if(rises, () => {
+          x.set(r, "output", 1);
+          output.apply();
+        });
+      },
+    };
   }
 
   /** First INTA: the level that goes in service, or -1 when nobody requests. */
@@ -292,9 +330,9 @@ class Chip {
   private highest(set: number): number {
     if (set === 0) return -1;
     const { first } = this.registers;
-    let level = first;
-    while (!(set & (1 << level))) level = (level + 1) & 7;
-    return level;
+    // Twice in a row, the set holds all levels from `first` on in the order of their priorities.
+    const ordered = (set | (set << 8)) >> first;
+    return (first + 31 - Math.clz32(ordered & -ordered)) & 7;
   }
 
   /** The request that may interrupt now: unmasked, and above everything in service. */
@@ -342,10 +380,16 @@ export const pic8259 = defineDevice("pic8259", (host, options: Pic8259Options): 
   );
   host.onReset(() => options.onOutput(false));
 
+  const { emitOutput } = options;
+
   return {
     setInput(irq, high) {
       if (irq >= 8) slave.setInput(irq & 7, high);
       else if (irq !== CASCADE) master.setInput(irq, high);
+    },
+    emitInput(irq) {
+      if (irq >= 8 || irq === CASCADE || emitOutput === undefined) return undefined;
+      return (x, high) => master.emitInput(x, irq, high, emitOutput);
     },
     acknowledge() {
       const level = master.takeRequest();

@@ -1,8 +1,10 @@
 /** 16550A UART. National Semiconductor PC16550D data sheet (June 1995); section and table numbers are its own. */
 
 import { defineDevice } from "../device/define.ts";
-import { raw } from "../device/raw.ts";
-import type { Expr } from "../emit/index.ts";
+import { changeLine } from "../device/interrupt-lines.ts";
+import { type RawBuilder, raw } from "../device/raw.ts";
+import type { DeviceHost } from "../device/types.ts";
+import type { Expr, Operand } from "../emit/index.ts";
 import { bytePorts } from "./byte-ports.ts";
 
 /** Register offsets, table II. Offsets 0 and 1 are the divisor latch while LCR.divisorLatch is set. */
@@ -102,7 +104,7 @@ export interface Uart {
  * Timing: a byte written to the transmitter leaves before the write ends, so THRE and TEMT always read as ones; the
  * THRE interrupt is an event all the same, raised anew by each byte that leaves and by each enabling.
  */
-export const uart16550 = defineDevice("uart16550", (host, options: UartOptions): Uart => {
+function create(host: DeviceHost, options: UartOptions): Uart {
   const { base, gsi, transmit } = options;
   const line = host.interrupt(gsi);
 
@@ -118,6 +120,8 @@ export const uart16550 = defineDevice("uart16550", (host, options: UartOptions):
     trigger: "u8",
     thrEmptyPending: "u8",
     timeoutPending: "u8",
+    /** The receiver's cause, allowed or not: received, time-out, or 0. */
+    receiverCause: "u8",
   });
   // Neither of them is touched by the reset pin (table I).
   const kept = host.registers({ divisor: "u16", scratch: "u8", modemInputs: "u8" }, { keepOnReset: true });
@@ -148,11 +152,12 @@ export const uart16550 = defineDevice("uart16550", (host, options: UartOptions):
     if (count > 0) lsr |= LSR.dataReady | fifoErrors[head];
     if (r.fifoEnabled !== 0 && errorsInFifo()) lsr |= LSR.errorInFifo;
     r.lsr = lsr;
+    if (count >= (r.fifoEnabled !== 0 ? r.trigger : 1)) r.receiverCause = IIR.received;
+    else r.receiverCause = r.timeoutPending !== 0 ? IIR.timeout : 0;
 
     let cause: number = IIR.none;
     if ((r.ier & IER.lineStatus) !== 0 && (lsr & LINE_STATUS_CAUSES) !== 0) cause = IIR.lineStatus;
-    else if ((r.ier & IER.received) !== 0 && count >= (r.fifoEnabled !== 0 ? r.trigger : 1)) cause = IIR.received;
-    else if ((r.ier & IER.received) !== 0 && r.timeoutPending !== 0) cause = IIR.timeout;
+    else if ((r.ier & IER.received) !== 0 && r.receiverCause !== 0) cause = r.receiverCause;
     else if ((r.ier & IER.thrEmpty) !== 0 && r.thrEmptyPending !== 0) cause = IIR.thrEmpty;
     else if ((r.ier & IER.modemStatus) !== 0 && (r.msr & MSR_DELTAS) !== 0) cause = IIR.modemStatus;
     r.iir = cause | (r.fifoEnabled !== 0 ? IIR_FIFOS_ENABLED : 0);
@@ -160,6 +165,32 @@ export const uart16550 = defineDevice("uart16550", (host, options: UartOptions):
     // The PC gates the chip's INTR pin with OUT2, which loopback forces inactive (8.8).
     const gate = (r.mcr & (MCR.out2 | MCR.loop)) === MCR.out2;
     line.set(gate && cause !== IIR.none);
+  }
+
+  /** Emits what `update` does when these two have changed. Declines where the line's change is one for TypeScript. */
+  function emitUpdate(x: RawBuilder, interrupts: Expr, thrEmptyPending: Expr): void {
+    const when = (enable: number, condition: Expr, cause: Operand, otherwise: Operand) =>
+      x.select(x.and(x.ne(x.and(interrupts, enable), 0), x.ne(condition, 0)), cause, otherwise);
+    const receiver = x.let(x.get(r, "receiverCause"));
+    const byModem = when(IER.modemStatus, x.and(x.get(r, "msr"), MSR_DELTAS), IIR.modemStatus, IIR.none);
+    const byTransmitter = when(IER.thrEmpty, thrEmptyPending, IIR.thrEmpty, byModem);
+    const byReceiver = when(IER.received, receiver, receiver, byTransmitter);
+    const errors = x.and(x.get(r, "lsr"), LINE_STATUS_CAUSES);
+    const cause = x.let(when(IER.lineStatus, errors, IIR.lineStatus, byReceiver));
+    const gate = x.eq(x.and(x.get(r, "mcr"), MCR.out2 | MCR.loop), MCR.out2);
+    const change = changeLine(x, line, x.and(gate, x.ne(cause, IIR.none)));
+    x.if(change.refused, () => x.decline());
+    x.set(r, "ier", interrupts);
+    x.set(r, "thrEmptyPending", thrEmptyPending);
+    x.set(r, "iir", x.or(cause, x.and(x.get(r, "iir"), IIR_FIFOS_ENABLED)));
+    change.apply();
+  }
+
+  /** See `writeInterruptEnable`. */
+  function emitInterruptEnable(x: RawBuilder): void {
+    const interrupts = x.let(x.and(x.value, IER.all));
+    const allowed = x.ne(x.and(x.and(interrupts, IER.thrEmpty), x.xor(x.get(r, "ier"), IER.thrEmpty)), 0);
+    emitUpdate(x, interrupts, x.let(x.or(x.get(r, "thrEmptyPending"), allowed)));
   }
 
   function errorsInFifo(): boolean {
@@ -383,9 +414,11 @@ export const uart16550 = defineDevice("uart16550", (host, options: UartOptions):
             refused = x.or(refused, x.and(at(offset), condition));
           };
           refuse(REGISTER.lsr, x.ne(x.and(lsr, LINE_STATUS_CAUSES | LSR.errorInFifo), 0));
-          refuse(REGISTER.iir, x.eq(x.and(iir, IIR_CAUSE), IIR.thrEmpty));
           refuse(REGISTER.msr, x.ne(x.and(msr, MSR_DELTAS), 0));
           x.if(refused, () => x.decline());
+          x.if(at(REGISTER.iir), () =>
+            x.if(x.eq(x.and(iir, IIR_CAUSE), IIR.thrEmpty), () => emitUpdate(x, x.let(x.get(r, "ier")), x.constant(0))),
+          );
           const divisor = x.shrU(x.get(kept, "divisor"), x.shl(x.offset, 3));
           const registers: [offset: number, value: Expr][] = [
             [REGISTER.data, divisor],
@@ -406,15 +439,15 @@ export const uart16550 = defineDevice("uart16550", (host, options: UartOptions):
         ring0: ports.write,
         raw: raw((x) => {
           if (x.width !== 1) return x.decline();
+          const others = () => {
+            const divisorLatch = x.and(x.get(r, "lcr"), LCR.divisorLatch);
+            x.if(x.or(x.ne(x.offset, REGISTER.ier), divisorLatch), () => x.decline());
+            emitInterruptEnable(x);
+          };
           x.if(
             x.eq(x.offset, REGISTER.scratch),
             () => x.set(kept, "scratch", x.value),
-            () =>
-              x.if(
-                x.eq(x.offset, REGISTER.lcr),
-                () => x.set(r, "lcr", x.value),
-                () => x.decline(),
-              ),
+            () => x.if(x.eq(x.offset, REGISTER.lcr), () => x.set(r, "lcr", x.value), others),
           );
         }),
       },
@@ -512,4 +545,6 @@ export const uart16550 = defineDevice("uart16550", (host, options: UartOptions):
       return (r.mcr & (MCR.rts | MCR.loop)) === MCR.rts;
     },
   };
-});
+}
+
+export const uart16550 = defineDevice("uart16550", create, 2);

@@ -1,21 +1,38 @@
-/**
- * The 256-bit registers ISR, TMR and IRR: eight words, lowest vectors first. Intel SDM volume 3, figure 11-20.
- */
+/** One of the 256-bit registers ISR, TMR and IRR. Intel SDM volume 3, figure 11-20. */
+export class VectorSet {
+  /** Eight words, lowest vectors first. */
+  readonly words = new Uint32Array(8);
+  /** The highest vector present, or -1. */
+  highest = -1;
 
-export function hasVector(words: Uint32Array, vector: number): boolean {
-  return (words[vector >> 5] & (1 << (vector & 31))) !== 0;
-}
+  has(vector: number): boolean {
+    return (this.words[vector >> 5] & (1 << (vector & 31))) !== 0;
+  }
 
-export function addVector(words: Uint32Array, vector: number): void {
-  words[vector >> 5] |= 1 << (vector & 31);
-}
+  add(vector: number): void {
+    this.words[vector >> 5] |= 1 << (vector & 31);
+    if (vector > this.highest) this.highest = vector;
+  }
 
-export function removeVector(words: Uint32Array, vector: number): void {
-  words[vector >> 5] &= ~(1 << (vector & 31));
-}
+  remove(vector: number): void {
+    this.words[vector >> 5] &= ~(1 << (vector & 31));
+    if (vector === this.highest) this.findHighest();
+  }
 
-/** The highest vector present, or -1. */
-export function highestVector(words: Uint32Array): number {
-  for (let i = 7; i >= 0; i--) if (words[i] !== 0) return 32 * i + 31 - Math.clz32(words[i]);
-  return -1;
+  clear(): void {
+    this.words.fill(0);
+    this.highest = -1;
+  }
+
+  load(words: readonly number[]): void {
+    this.words.set(words);
+    this.findHighest();
+  }
+
+  private findHighest(): void {
+    let word = 7;
+    while (word > 0 && this.words[word] === 0) word--;
+    // The logarithm of an empty set's lowest word is -1, too.
+    this.highest = 32 * word + 31 - Math.clz32(this.words[word]);
+  }
 }

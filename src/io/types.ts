@@ -60,13 +60,15 @@ export interface RawSite {
   decline(): void;
   /** ns of virtual time (i64), when the site knows better than the clock block. */
   now?(): Expr;
+  /** Emits a request for an interrupt, which cuts the budget. A site without it is code that would not notice. */
+  interrupt?(emit: () => void): void;
 }
 
 /** Builds a raw handler into a site: the value of a read (i32, bits beyond the width zero), `undefined` of a write. */
 export type RawBuild = (site: RawSite) => Expr | undefined;
 
 /** What a compiler gives for an access that it builds in place. */
-export type InlineSite = Pick<RawSite, "b" | "value" | "decline" | "now">;
+export type InlineSite = Pick<RawSite, "b" | "value" | "decline" | "now" | "interrupt">;
 
 /**
  * How compiled code answers one access in place, without a call:
@@ -202,6 +204,8 @@ export interface InterruptAcknowledge {
 export interface CpuPins {
   /** Level of the INTR request (8259A through LINT0, or local APIC). */
   intr(asserted: boolean): void;
+  /** Emits `intr(true)`. Cuts the budget in the clock block. */
+  readonly emitInterrupt?: (b: FunctionBuilder) => void;
   nmi(): void;
   init(): void;
   /** Start-up IPI: real mode at `page << 12`. */

@@ -146,7 +146,7 @@ export class Machine {
   private readonly handles: HandleTable;
   private readonly doorbells = new Doorbells();
   private readonly timers = new TimerQueue();
-  private readonly lines = new InterruptLines(GSI_COUNT);
+  private readonly lines: InterruptLines;
   private readonly loop = new HostLoop();
   private booted: BootOptions | undefined;
   private tables: readonly PlacedTable[] | undefined;
@@ -187,6 +187,7 @@ export class Machine {
     this.handles = new HandleTable(this.ports, this.mmio, memory);
     this.clock = new MachineClock(memory.memory, clock);
     const registers = new RegisterFile(memory.memory);
+    this.lines = new InterruptLines(GSI_COUNT, registers);
     this.pci = new PciBus(
       (slot, pin) => {
         const line = PCI_INTERRUPTS.line(slot, pin - 1);

@@ -23,6 +23,7 @@ import { systemControlA } from "../devices/system-control-a.ts";
 import { type Uart, uart16550 } from "../devices/uart16550.ts";
 import { PHYSICAL_ADDRESS_BITS } from "./firmware.ts";
 import { firmwareFiles } from "./firmware-files.ts";
+import { wireInterrupts } from "./interrupt-wiring.ts";
 import { IO_APIC, IRQ, MMIO, PCI_INTERRUPTS, PCI_MEMORY_END, PM, PORTS } from "./platform.ts";
 
 export interface PcOptions {
@@ -70,17 +71,13 @@ const IDE = {
 export function buildPc(devices: DeviceSet, lines: InterruptLines, pci: PciBus, options: PcOptions): Pc {
   // The 8259A comes first: at reset it must be there when the others move their lines.
   let apics: LocalApics | undefined;
-  const pic = devices.add(pic8259, { onOutput: (high) => apics?.setLint(0, high) });
+  const pic = devices.add(pic8259, {
+    onOutput: (high) => apics?.setLint(0, high),
+    emitOutput: (x) => apics!.emitVirtualWire(x),
+  });
   apics = devices.add(localApics, { cpus: options.cpus, pic, physicalAddressBits: PHYSICAL_ADDRESS_BITS });
   const ioapic = devices.add(ioApic, { base: MMIO.ioApic, bus: apics.bus, activeLow: IO_APIC.activeLow });
-  for (let gsi = 0; gsi < GSI_COUNT; gsi++) {
-    // Interrupt 0 arrives at pin 2 of the I/O APIC; pin 0 would be the 8259A's output.
-    const pin = gsi === IRQ.timer ? IO_APIC.timerPin : gsi;
-    lines.listen(gsi, (high) => {
-      if (gsi < 16) pic.setInput(gsi, high);
-      if (gsi !== IO_APIC.timerPin) ioapic.setInput(pin, high);
-    });
-  }
+  wireInterrupts(lines, pic, ioapic);
 
   const pit = devices.add(pit8254, undefined);
   const clock = devices.add(rtc, { cmos: cmosMemorySize(options.ramBytes) });

@@ -94,8 +94,8 @@ export const CLOCK = {
   budget: CLOCK_BASE + 12,
   /** i32, ns an instruction in 12.20 fixed point; 1 << 20 on the instruction clock. */
   rate: CLOCK_BASE + 16,
-  /** i32, non-zero asks the CPU to leave its run loop after the instruction that is executing. */
-  exitRequest: CLOCK_BASE + 20,
+  /** i32, instructions of the slice that were taken from `budget` so that the CPU looks at what is pending. */
+  reserve: CLOCK_BASE + 20,
 } as const;
 export const CLOCK_RATE_SHIFT = 20;
 

@@ -11,7 +11,7 @@ const STRING = KERNEL.data + 0x4100;
 const NEXT = KERNEL.data + 0x4200;
 const RECORDS = KERNEL.data + 0x5000;
 const RECORD = 11;
-const [ECX, EIP, EFLAGS] = [6, 8, 10];
+const [EBX, ECX, EIP, EFLAGS] = [4, 6, 8, 10];
 /** The interrupt comes after so many instructions, at most: more than the loop has. */
 const LATEST = 140;
 const STOSD = [0xf3, 0xab]; // rep stosd
@@ -50,7 +50,7 @@ function linked(instructions: readonly (readonly number[])[]): number[] {
 }
 
 /** Runs the loop again and again, each time with an interrupt one instruction later. */
-function image(): Uint8Array {
+function timerImage(): Uint8Array {
   const turn = [
     ...x86.mov(0, 0),
     ...x86.mov(3, 0x8000_0001),
@@ -76,24 +76,28 @@ function image(): Uint8Array {
     ...[0x0f, 0x86, ...x86.dword((-turn.length - 6) >>> 0)], // jbe
     ...x86.exit(0),
   ];
-  const handler = [
+  return kernelWithHandler(main, recorder(x86.store(APIC.eoi, 0)));
+}
+
+/** A handler that writes a record, and then ends the interrupt. */
+function recorder(end: readonly number[]): number[] {
+  return [
     0x60, // pusha
     ...[0x8b, 0x3d, ...x86.dword(NEXT)], // mov edi, [NEXT]
     ...[0x89, 0xe6], // mov esi, esp
     ...x86.mov(1, RECORD),
     ...[0xf3, 0xa5], // rep movsd
     ...[0x89, 0x3d, ...x86.dword(NEXT)], // mov [NEXT], edi
-    ...x86.store(APIC.eoi, 0),
+    ...end,
     0x61, // popa
     0xcf, // iret
   ];
-  return kernelWithHandler(main, handler);
 }
 
-async function run(compile: "never" | "auto" | "always") {
+async function run(compile: "never" | "auto" | "always", image: Uint8Array) {
   const machine = createMachine({ memoryMiB: 4, clock: "instructions", compile });
   try {
-    machine.boot({ image: image() });
+    machine.boot({ image });
     machine.runUntil(1_000_000);
     const { clock, vcpu } = machine;
     const interpreted = (vcpu.code?.interpreted ?? clock.retired) / clock.retired;
@@ -116,9 +120,9 @@ function recordsOf({ memory }: Machine) {
 
 describe("a timer interrupt at each instruction of a loop", () => {
   it("finds the same state whatever runs the code", async () => {
-    const { interpreted: _, ...expected } = await run("never");
+    const { interpreted: _, ...expected } = await run("never", timerImage());
     for (const compile of ["auto", "always"] as const) {
-      const { interpreted, ...actual } = await run(compile);
+      const { interpreted, ...actual } = await run(compile, timerImage());
       expect(actual).toEqual(expected);
       if (compile === "always") expect(interpreted).toBeLessThan(0.5);
     }
@@ -139,5 +143,49 @@ describe("a timer interrupt at each instruction of a loop", () => {
     for (const record of expected.records) {
       expect(record[EFLAGS]! & FLAG.rf).toBe(inside.includes(record) ? FLAG.rf : 0);
     }
+  });
+});
+
+const COM1 = { ier: 0x3f9, iir: 0x3fa, mcr: 0x3fc };
+const TURNS = 100;
+/** The write that allows the interrupt of an empty transmitter, which comes at once; then its end. */
+const ALLOW = [...x86.out(COM1.ier, 2), 0x43, 0x43]; // inc ebx; inc ebx
+const FORBID = x86.out(COM1.ier, 0);
+const STI = 0xfb;
+
+/** The interrupt comes behind the write or, in every second turn, behind the instruction after STI. */
+function uartImage(): Uint8Array {
+  const turn = [...ALLOW, ...FORBID, 0xfa, ...ALLOW, STI, 0x43, 0x43, ...FORBID]; // cli before the second
+  const initialize = [0x20, 0x04, 0x01, 0xef].flatMap((value) => x86.out(0x21, value));
+  const main = [
+    ...x86.store(NEXT, RECORDS),
+    ...x86.out(0x20, 0x11),
+    ...initialize,
+    ...x86.out(COM1.mcr, 8),
+    STI,
+    ...x86.mov(3, 0),
+    ...x86.mov(5, TURNS),
+    ...turn,
+    0x4d, // dec ebp
+    ...[0x0f, 0x85, ...x86.dword((-turn.length - 7) >>> 0)], // jnz
+    ...x86.exit(0),
+  ];
+  const acknowledge = [0x66, 0xba, COM1.iir & 0xff, COM1.iir >> 8, 0xec]; // mov dx, iir; in al, dx
+  return kernelWithHandler(main, recorder([...acknowledge, ...x86.out(0x20, 0x20)]));
+}
+
+describe("an interrupt of the UART, which a write allows", () => {
+  it("comes behind that instruction whatever runs the code", async () => {
+    const { interpreted: _, ...expected } = await run("never", uartImage());
+    for (const compile of ["auto", "always"] as const) {
+      const { interpreted, ...actual } = await run(compile, uartImage());
+      expect(actual).toEqual(expected);
+      if (compile === "always") expect(interpreted).toBeLessThan(0.5);
+    }
+    expect(expected.records.length).toBe(2 * TURNS);
+    // EBX counts the instructions between: the write comes before both, STI in their middle.
+    const counts = expected.records.map((record) => record[EBX]! % 6);
+    expect(new Set(counts.filter((_, index) => index % 2 === 0))).toEqual(new Set([0]));
+    expect(new Set(counts.filter((_, index) => index % 2 === 1))).toEqual(new Set([5]));
   });
 });

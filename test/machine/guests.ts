@@ -73,8 +73,8 @@ export const x86 = {
 } as const;
 
 /**
- * A kernel with one handler for vectors 0 (#DE), 13 (#GP), 20h (IRQ 0, once the 8259A says so) and 40h, and segments of
- * its own: code 10h, stack 18h.
+ * A kernel with one handler for vectors 0 (#DE), 13 (#GP), 20h and 24h (IRQ 0 and 4, once the 8259A says so) and 40h, and
+ * segments of its own: code 10h, stack 18h.
  */
 export function kernelWithHandler(main: readonly number[], handler: readonly number[]): Uint8Array {
   const at = 0x20_1000;
@@ -94,7 +94,7 @@ export function kernelWithHandler(main: readonly number[], handler: readonly num
     ...x86.store(idt + vector * 8 + 4, ((at & 0xffff_0000) | 0x8e00) >>> 0),
   ];
   const setup = [
-    ...[0, 13, 0x20, 0x40].flatMap(gate),
+    ...[0, 13, 0x20, 0x24, 0x40].flatMap(gate),
     ...descriptor(0x10, 0x00cf_9b00),
     ...descriptor(0x18, 0x00cf_9300),
     ...pointer(pointers, 0x1f, gdt),

@@ -42,7 +42,7 @@ const GATE = { mask: PRESENT | (0x1e << 8), bits: PRESENT | (0xe << 8), trap: 1 
 const POINTER = CPU.gpr + RSP * 8;
 
 export interface Gates {
-  /** (cpu, vector, error code or -1, 1 for INT n, EFLAGS to push) → 1, or 0: refused. */
+  /** (cpu, vector, error code or -1, 1 for INT n, RF to push) → 1, or 0: refused. */
   readonly deliver: FunctionRef;
   /** (cpu) → RESULT, or 0: refused. Operands as the system operations of the same names. */
   readonly interrupt: FunctionRef;
@@ -123,7 +123,7 @@ class GateCode extends TransferCode {
 
   gate32(): FunctionRef {
     const { x } = this;
-    const [errorCode, saved] = [x.param(2), x.param(4)];
+    const [errorCode, saved] = [x.param(2), x.let(x.or(this.flags(), x.param(4)))];
     // The handler's code is 32-bit as the interrupted code is: no change of modes.
     this.refuseIf(x.eqz(x.and(this.attributesOf(CS), ATTR.db)));
     const { gateWords, selector, code, cpl } = this.target(8);
@@ -181,7 +181,7 @@ class GateCode extends TransferCode {
 
   gate64(): FunctionRef {
     const { x } = this;
-    const [errorCode, saved] = [x.param(2), x.param(4)];
+    const [errorCode, saved] = [x.param(2), x.let(x.or(this.flags(), x.param(4)))];
     const { gate, gateWords, selector, code, cpl } = this.target(16);
     this.refuseUnless(code.high, L | DB, L);
     const targetHigh = this.word(gate, 8);
@@ -220,7 +220,7 @@ class GateCode extends TransferCode {
   interrupt(deliver: FunctionRef): FunctionRef {
     const { x } = this;
     this.refuseIf(x.and(x.systemFlags(), FLAG.tf));
-    const done = x.call(deliver, x.cpu, x.field("i32", CPU.args), -1, 1, this.flags());
+    const done = x.call(deliver, x.cpu, x.field("i32", CPU.args), -1, 1, 0);
     x.return(x.select(done, x.i32(RESULT.refetch), x.i32(0)));
     return x;
   }

@@ -173,6 +173,14 @@ function ports(define: Parameters<Family>[0]): void {
   define("outs", pair(0x6e), (x) => x.system("outs", x.i64(bytesOf(x))));
 }
 
+/** EDX:EAX := the time stamp counter. Where CR4.TSD reserves it for CPL 0, the slow path decides. */
+function readTimeStamp(x: X86, slow: "rdtsc" | "rdtscp"): void {
+  x.if(x.and(x.field("i32", CPU.cr4), CR4_TSD), () => x.system(slow), undefined, false);
+  const ticks = x.let(x.add(x.virtualTime(), x.field("i64", CPU.tscAdjust)));
+  x.writeGpr(RAX, ticks, 32);
+  x.writeGpr(RDX, x.shrU(ticks, 32), 32);
+}
+
 function system(define: Parameters<Family>[0]): void {
   const selectorOf = (x: X86, segment: number) => x.u64(x.field("i32", CPU.segments + segment * SEG.size));
   /** SLDT, STR, VERx, LAR, LSL and ARPL do not exist in real and V86 mode. */
@@ -246,7 +254,10 @@ function system(define: Parameters<Family>[0]): void {
   // VMCALL and VMMCALL (SDM vol 3, 31.3; APM vol 3, VMMCALL): either calls the monitor, if there is one to call.
   define("vmcall", { map: 1, opcode: 0x01, digit: 0, rm: 1 }, (x) => x.system("hypercall"));
   define("vmmcall", { map: 1, opcode: 0x01, digit: 3, rm: 1 }, (x) => x.system("hypercall"));
-  define("rdtscp", { map: 1, opcode: 0x01, digit: 7, rm: 1 }, (x) => x.system("rdtscp"));
+  define("rdtscp", { map: 1, opcode: 0x01, digit: 7, rm: 1 }, (x) => {
+    readTimeStamp(x, "rdtscp");
+    x.writeGpr(RCX, x.field("i64", CPU.tscAux), 32);
+  });
 
   define("lar", { map: 1, opcode: 0x02, modrm: true }, (x) => {
     requireProtected(x);
@@ -278,13 +289,7 @@ function system(define: Parameters<Family>[0]): void {
   privileged("wbinvd", 0x09, "wbinvd");
   privileged("wrmsr", 0x30, "wrmsr");
   privileged("rdmsr", 0x32, "rdmsr");
-  define("rdtsc", { map: 1, opcode: 0x31 }, (x) => {
-    // CR4.TSD reserves it for CPL 0: the slow path then decides.
-    x.if(x.and(x.field("i32", CPU.cr4), CR4_TSD), () => x.system("rdtsc"), undefined, false);
-    const ticks = x.let(x.add(x.virtualTime(), x.field("i64", CPU.tscAdjust)));
-    x.writeGpr(RAX, ticks, 32);
-    x.writeGpr(RDX, x.shrU(ticks, 32), 32);
-  });
+  define("rdtsc", { map: 1, opcode: 0x31 }, (x) => readTimeStamp(x, "rdtsc"));
   define("rdpmc", { map: 1, opcode: 0x33 }, (x) => x.system("rdpmc"));
   define("sysenter", { map: 1, opcode: 0x34 }, (x) => x.system("sysenter"));
   define("sysexit", { map: 1, opcode: 0x35, size: "y" }, (x) => {

@@ -37,6 +37,9 @@ export abstract class DeviceAccess extends RegisterCache {
   /** Undefined: no access is made in place. */
   devices: KnownDevices | undefined;
 
+  /** Emits what may cut the budget, in the middle of an instruction that looks at it. */
+  protected abstract cutsBudget(emit: () => void): void;
+
   /** A port access, to the port that is known or to the one in DX; `ordinary` for everything else. */
   protected portInPlace(port: Expr, access: Access, ordinary: () => void): void {
     const { devices } = this;
@@ -50,7 +53,7 @@ export abstract class DeviceAccess extends RegisterCache {
     }
     const open = portsOpen(this, this.cpu);
     const usable = known === undefined ? this.and(open, this.eq(port, number!)) : open;
-    this.handlerInPlace(inline, usable, access, ordinary);
+    this.handlerInPlace(inline, usable, access, ordinary, (emit) => this.cutsBudget(emit));
   }
 
   protected deviceSeenAt(host: number, bytes: number, write: boolean): SeenDevice | undefined {
@@ -80,6 +83,7 @@ export abstract class DeviceAccess extends RegisterCache {
     usable: Expr,
     { bytes, data, answer }: Access,
     ordinary: () => void,
+    interrupt?: (emit: () => void) => void,
   ): void {
     const zero = this.i32(0);
     this.block((done) => {
@@ -91,6 +95,7 @@ export abstract class DeviceAccess extends RegisterCache {
           ...(data && { value: bytes === 4 ? data : this.let(this.and(data, 2 ** (8 * bytes) - 1)) }),
           decline: () => this.br(elsewhere),
           now: () => this.virtualTime(),
+          ...(interrupt && { interrupt }),
         });
         if (answer && value) answer(value);
         this.store(8, zero, this.add(this.load("i64", 8, zero, counter), 1), counter);

@@ -8,6 +8,7 @@ import {
   type Operand,
   type Variable,
 } from "../../emit/index.ts";
+import { CLOCK } from "../../memory/layout.ts";
 import type { DecodedInstruction } from "../decode/decoder.ts";
 import { hostAddress, tlbEntry, tlbHit } from "../interp/helpers.ts";
 import type { Address, Bytes } from "../isa/x86.ts";
@@ -274,11 +275,24 @@ export abstract class MemoryAccess extends DeviceAccess {
     const left = results.pop()!;
     this.if(this.eqz(results.at(-1)!), () => this.leaveAbandoned(), undefined, false);
     this.set(this.budget, this.sub(left, remaining));
-    if (attention) {
-      if (!this.mayInterrupt) throw new Error("Portico bug: attention is for instructions that look at it");
-      this.set(this.attention, this.or(this.get(this.attention), this.ltS(left, remaining + need)));
-    }
+    if (attention) this.lookAt(left);
     return results;
+  }
+
+  protected cutsBudget(emit: () => void): void {
+    const zero = this.i32(0);
+    this.store(4, zero, this.budgetNow(), CLOCK.budget);
+    emit();
+    const left = this.let(this.load("i32", 4, zero, CLOCK.budget));
+    this.set(this.budget, this.sub(left, this.place.remaining));
+    this.lookAt(left);
+  }
+
+  /** What is left of the budget decides whether the region goes on behind this instruction. */
+  private lookAt(left: Expr): void {
+    if (!this.mayInterrupt) throw new Error("Portico bug: attention is for instructions that look at it");
+    const { remaining, need } = this.place;
+    this.set(this.attention, this.or(this.get(this.attention), this.ltS(left, remaining + need)));
   }
 
   /** The instruction looks at `attention` at its end. (Once set, it is never cleared: the region is left.) */

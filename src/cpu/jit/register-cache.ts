@@ -10,6 +10,8 @@ interface RegisterValue {
   readonly expr: Expr;
   /** Not (yet) in the vCPU block. */
   readonly dirty: boolean;
+  /** The low 16 bits, where they are known though the rest is not: a port in DX, say. */
+  readonly low?: bigint | undefined;
 }
 
 /** The arithmetic flags at this point of the code. */
@@ -149,14 +151,15 @@ export abstract class RegisterCache extends LazyValues {
     return this.homesLow32 && key < XMM ? this.knownNarrow(local) : local;
   }
 
-  private setRegister(register: number, expr: Expr): void {
+  private setRegister(register: number, expr: Expr, low?: bigint): void {
     const variable = this.pinned?.gprs.get(register);
     if (variable) this.set(variable, expr);
-    else this.registers[register] = { expr: this.settle(expr), dirty: true };
+    else this.registers[register] = { expr: this.settle(expr), dirty: true, low };
   }
 
   readGpr(register: number, width: OperandWidth = this.width): Expr {
-    return this.zx(this.register(register).expr, width);
+    const { expr, low } = this.register(register);
+    return width === 16 && low !== undefined ? this.i64(low) : this.zx(expr, width);
   }
 
   writeGpr(register: number, value: Expr, width: OperandWidth = this.width): void {
@@ -166,7 +169,8 @@ export abstract class RegisterCache extends LazyValues {
     }
     const mask = width === 16 ? 0xffff : 0xff;
     const { expr } = this.register(register);
-    this.setRegister(register, this.or(this.and(expr, ~mask), this.and(value, mask)));
+    const low = this.and(value, mask);
+    this.setRegister(register, this.or(this.and(expr, ~mask), low), width === 16 ? constantOf(low) : undefined);
   }
 
   /** AH, CH, DH, BH by the number of the register they are part of. */

@@ -51,7 +51,7 @@ export class SystemContext {
   exitCpu!: ExitCpu;
   /** Undefined: there are no hypercalls, and CPUID says so. */
   hypercalls: Hypercalls | undefined;
-  /** Set by the engine. Delivery in generated code: (cpu, vector, error code or -1, 0, EFLAGS to push) → 1, or 0: refused. */
+  /** Set by the engine. Delivery in generated code: (cpu, vector, error code or -1, 0, RF to push) → 1, or 0: refused. */
   gate: (cpu: number, vector: number, errorCode: number, software: number, flags: number) => number = () => 0;
   /** A software interrupt was delivered (since a single step cleared this). */
   interrupted = false;

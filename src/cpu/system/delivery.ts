@@ -23,7 +23,7 @@ const CONTRIBUTORY = new Set<number>([VECTOR.de, VECTOR.ts, VECTOR.np, VECTOR.ss
 export function deliver(context: SystemContext, vector: number, errorCode: number, source: Source): boolean {
   const { cpu } = context;
   cpu.setU32(CPU.stop, STOP.none);
-  if (context.gate(cpu.base, vector, errorCode, 0, savedFlags(context, source)) !== 0) {
+  if (context.gate(cpu.base, vector, errorCode, 0, savedResume(context, source)) !== 0) {
     context.io.clearJournal();
     return true;
   }
@@ -63,10 +63,14 @@ export function deliver(context: SystemContext, vector: number, errorCode: numbe
  * instruction (SDM vol 3, 17.3.1.1).
  */
 function savedFlags(context: SystemContext, source: Source): number {
-  const flags = context.cpu.eflags;
-  if (source === "fault") return flags | FLAG.rf;
+  return context.cpu.eflags | savedResume(context, source);
+}
+
+/** RF as pushed. */
+function savedResume({ cpu }: SystemContext, source: Source): number {
+  if (source === "fault") return FLAG.rf;
   const between = source === "trap" || source === "external";
-  return between && context.cpu.u32(CPU.insideRepeat) !== 0 ? flags | FLAG.rf : flags;
+  return between && cpu.u32(CPU.insideRepeat) !== 0 ? FLAG.rf : cpu.u32(CPU.eflags) & FLAG.rf;
 }
 
 export function deliverOnce(context: SystemContext, interruption: Interruption): void {
