@@ -101,7 +101,7 @@ export class HandleTable {
 
   save(): SavedHandles {
     return this.entries.map((entry, place) => {
-      if (entry === undefined) return { serial: this.serials[place] ?? 0 };
+      if (entry === undefined) return { serial: this.serials[place]! };
       const { space, base, length, serial } = entry;
       const live = this.find(serial * (1 << SERIAL_SHIFT) + place + 1);
       return { serial, handle: { space, base, length, stale: typeof live === "number" } };
