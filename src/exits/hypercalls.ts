@@ -25,14 +25,21 @@ export interface HypercallServices {
 /** In the place of a result, and larger than any: the call begins again, because it waits or has not done it all. */
 const WAIT_RESULT = 2 ** 53;
 const AGAIN = 2 ** 54;
+/** The call has set RAX itself. */
+const IS_SET = 2 ** 55;
+
+const QWORD = 8;
 
 export class Hypercalls {
   onFailure: (failure: ExitFailure) => void = () => {};
   private readonly cpu: ExitCpu;
   private readonly work: ExitWork;
   private readonly services: HypercallServices;
-  private readonly buffer = new Uint8Array(4);
-  private readonly units = new Uint32Array(BLOCK_UNITS_MAX);
+  private readonly buffer = new Uint8Array(QWORD);
+  /** Of an access by handle: its low 32 bits, and what is above them. */
+  private low = 0;
+  private high = 0;
+  private readonly units = new Uint32Array(BLOCK_UNITS_MAX * 2);
 
   constructor(cpu: ExitCpu, work: ExitWork, services: HypercallServices) {
     this.cpu = cpu;
@@ -63,7 +70,7 @@ export class Hypercalls {
       cpu.wait();
     }
     if (result === AGAIN) return;
-    this.setResult(REGISTER.rax, result);
+    if (result !== IS_SET) this.setResult(REGISTER.rax, result);
     retire(cpu, length);
   }
 
@@ -155,51 +162,68 @@ export class Hypercalls {
     const handle = this.services.handles.find(this.argument(REGISTER.rbx));
     if (typeof handle === "number") return handle;
     const inside = this.argument(REGISTER.rcx) + width <= handle.length;
-    return inside && (width === 1 || width === 2 || width === 4) ? handle : PV_ERROR.invalid;
+    const known = width === 1 || width === 2 || width === 4 || (width === QWORD && handle.space === "mmio");
+    return inside && known ? handle : PV_ERROR.invalid;
   }
 
   private read(): number {
     const width = this.argument(REGISTER.rdx);
     const handle = this.target(width);
-    let result = typeof handle === "number" ? handle : this.load(handle, width);
-    if (result === WAIT) result = WAIT_RESULT;
+    const status = typeof handle === "number" ? handle : this.load(handle, width);
+    if (status === WAIT) return WAIT_RESULT;
     // In 32-bit code a value looks like an error; RDX does not.
-    if (result !== WAIT_RESULT) this.setResult(REGISTER.rdx, typeof handle === "number" ? handle : 0);
-    return result;
+    this.setResult(REGISTER.rdx, status);
+    if (status < 0) return status;
+    return width === QWORD ? this.setQword() : this.low;
+  }
+
+  private setQword(): number {
+    const { cpu, low, high } = this;
+    cpu.setLow(REGISTER.rax, low);
+    if (cpu.code64) cpu.setHigh(REGISTER.rax, high);
+    else cpu.setLow(REGISTER.rdi, high);
+    return IS_SET;
   }
 
   private write(): number {
+    const { cpu } = this;
     const width = this.argument(REGISTER.rdx);
     const handle = this.target(width);
     if (typeof handle === "number") return handle;
-    return this.waits(this.store(handle, width, this.cpu.low(REGISTER.rsi)));
+    this.low = cpu.low(REGISTER.rsi);
+    this.high = cpu.code64 ? cpu.high(REGISTER.rsi) : cpu.low(REGISTER.rdi);
+    return this.waits(this.store(handle, width));
   }
 
-  /** A value, or `WAIT`. */
+  /** Gets `low` and `high` from a device. 0, or `WAIT`. */
   private load({ space, base }: Handle, width: number): number {
     const { io } = this.cpu;
     const address = base + this.argument(REGISTER.rcx);
-    if (space === "port") return io.portRead(address, width);
+    if (space === "port") {
+      const value = io.portRead(address, width);
+      this.low = value;
+      return value === WAIT ? WAIT : 0;
+    }
     const { buffer } = this;
     if (io.mmioRead(address, width, buffer) === WAIT) return WAIT;
-    let value = 0;
-    for (let i = width - 1; i >= 0; i--) value = value * 256 + buffer[i]!;
-    return value;
+    this.low = littleEndian(buffer, 0, Math.min(width, 4));
+    this.high = littleEndian(buffer, 4, width - 4);
+    return 0;
   }
 
-  /** 0, or `WAIT`. */
-  private store({ space, base }: Handle, width: number, value: number): number {
+  /** Gives `low` and `high` to a device. 0, or `WAIT`. */
+  private store({ space, base }: Handle, width: number): number {
     const { io } = this.cpu;
     const address = base + this.argument(REGISTER.rcx);
-    if (space === "port") return io.portWrite(address, truncate(value, width), width);
-    const { buffer } = this;
-    for (let i = 0; i < width; i++) buffer[i] = value >>> (8 * i);
+    if (space === "port") return io.portWrite(address, truncate(this.low, width), width);
+    const { buffer, low, high } = this;
+    for (let i = 0; i < width; i++) buffer[i] = (i < 4 ? low : high) >>> (8 * (i & 3));
     return io.mmioWrite(address, width, buffer);
   }
 
   /** Many accesses of one register, as INS and OUTS make them. All or none: what could fail is looked at first. */
   private block(read: boolean): number {
-    const { cpu, units } = this;
+    const { cpu } = this;
     const shape = this.argument(REGISTER.rdx);
     const width = shape % 256;
     const count = Math.floor(shape / 256);
@@ -209,18 +233,57 @@ export class Hypercalls {
     if (count > BLOCK_UNITS_MAX) return PV_ERROR.tooBig;
     const linear = cpu.code64 ? cpu.high(REGISTER.rsi) * TWO_32 + cpu.low(REGISTER.rsi) : cpu.low(REGISTER.rsi);
     if (!cpu.canAccess(linear, width * count, read)) return PV_ERROR.fault;
-    for (let i = 0; i < count; i++) {
-      const unit = read ? this.load(handle, width) : cpu.readMemory(linear + i * width, width);
-      if (unit === WAIT) return WAIT_RESULT;
-      units[i] = unit;
-    }
-    for (let i = 0; i < count; i++) {
-      if (read) cpu.writeMemory(linear + i * width, width, units[i]!);
-      else if (this.store(handle, width, units[i]!) === WAIT) return WAIT_RESULT;
+    if (read) {
+      if (!this.loadUnits(handle, width, count)) return WAIT_RESULT;
+      this.unitsToMemory(linear, width, count);
+    } else {
+      this.unitsFromMemory(linear, width, count);
+      if (!this.storeUnits(handle, width, count)) return WAIT_RESULT;
     }
     cpu.countUnits(count - 1);
     return 0;
   }
+
+  /** False: one waits. */
+  private loadUnits(handle: Handle, width: number, count: number): boolean {
+    for (let i = 0; i < count; i++) {
+      if (this.load(handle, width) === WAIT) return false;
+      this.units[2 * i] = this.low;
+      this.units[2 * i + 1] = this.high;
+    }
+    return true;
+  }
+
+  private storeUnits(handle: Handle, width: number, count: number): boolean {
+    for (let i = 0; i < count; i++) {
+      this.low = this.units[2 * i]!;
+      this.high = this.units[2 * i + 1]!;
+      if (this.store(handle, width) === WAIT) return false;
+    }
+    return true;
+  }
+
+  private unitsToMemory(linear: number, width: number, count: number): void {
+    const { cpu, units } = this;
+    for (let i = 0; i < count; i++) {
+      cpu.writeMemory(linear + i * width, Math.min(width, 4), units[2 * i]!);
+      if (width === QWORD) cpu.writeMemory(linear + i * width + 4, 4, units[2 * i + 1]!);
+    }
+  }
+
+  private unitsFromMemory(linear: number, width: number, count: number): void {
+    const { cpu, units } = this;
+    for (let i = 0; i < count; i++) {
+      units[2 * i] = cpu.readMemory(linear + i * width, Math.min(width, 4));
+      if (width === QWORD) units[2 * i + 1] = cpu.readMemory(linear + i * width + 4, 4);
+    }
+  }
+}
+
+function littleEndian(bytes: Uint8Array, at: number, width: number): number {
+  let value = 0;
+  for (let i = width - 1; i >= 0; i--) value = ((value << 8) | bytes[at + i]!) >>> 0;
+  return value;
 }
 
 function truncate(value: number, bytes: number): number {
