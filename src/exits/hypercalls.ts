@@ -35,10 +35,11 @@ export class Hypercalls {
   private readonly cpu: ExitCpu;
   private readonly work: ExitWork;
   private readonly services: HypercallServices;
-  private readonly buffer = new Uint8Array(QWORD);
-  /** Of an access by handle: its low 32 bits, and what is above them. */
-  private low = 0;
-  private high = 0;
+  /** An access by handle: its low 32 bits, what is above them, and both as bytes. */
+  private readonly value = new Uint32Array(2);
+  private readonly bytes = new Uint8Array(this.value.buffer);
+  /** Of the caller; looked up once a call. */
+  private code64 = false;
   private readonly units = new Uint32Array(BLOCK_UNITS_MAX * 2);
 
   constructor(cpu: ExitCpu, work: ExitWork, services: HypercallServices) {
@@ -52,6 +53,7 @@ export class Hypercalls {
     const { cpu, work } = this;
     work.exits++;
     work.contextSwitches += 2;
+    this.code64 = cpu.code64;
     let result: number;
     try {
       result = cpu.cpl === 0 ? this.answer(this.argument(REGISTER.rax)) : PV_ERROR.permission;
@@ -78,13 +80,13 @@ export class Hypercalls {
   private argument(register: number): number {
     const { cpu } = this;
     const low = cpu.low(register);
-    return cpu.code64 ? (cpu.high(register) >>> 0) * TWO_32 + low : low;
+    return this.code64 ? (cpu.high(register) >>> 0) * TWO_32 + low : low;
   }
 
   private setResult(register: number, value: number): void {
     const { cpu } = this;
     cpu.setLow(register, value);
-    cpu.setHigh(register, value < 0 && cpu.code64 ? -1 : 0);
+    cpu.setHigh(register, value < 0 && this.code64 ? -1 : 0);
   }
 
   private answer(number: number): number {
@@ -174,51 +176,48 @@ export class Hypercalls {
     // In 32-bit code a value looks like an error; RDX does not.
     this.setResult(REGISTER.rdx, status);
     if (status < 0) return status;
-    return width === QWORD ? this.setQword() : this.low;
+    return width === QWORD ? this.setQword() : this.value[0]!;
   }
 
   private setQword(): number {
-    const { cpu, low, high } = this;
-    cpu.setLow(REGISTER.rax, low);
-    if (cpu.code64) cpu.setHigh(REGISTER.rax, high);
-    else cpu.setLow(REGISTER.rdi, high);
+    const { cpu, value } = this;
+    cpu.setLow(REGISTER.rax, value[0]!);
+    if (this.code64) cpu.setHigh(REGISTER.rax, value[1]!);
+    else cpu.setLow(REGISTER.rdi, value[1]!);
     return IS_SET;
   }
 
   private write(): number {
-    const { cpu } = this;
+    const { cpu, value } = this;
     const width = this.argument(REGISTER.rdx);
     const handle = this.target(width);
     if (typeof handle === "number") return handle;
-    this.low = cpu.low(REGISTER.rsi);
-    this.high = cpu.code64 ? cpu.high(REGISTER.rsi) : cpu.low(REGISTER.rdi);
+    value[0] = cpu.low(REGISTER.rsi);
+    value[1] = this.code64 ? cpu.high(REGISTER.rsi) : cpu.low(REGISTER.rdi);
     return this.waits(this.store(handle, width));
   }
 
-  /** Gets `low` and `high` from a device. 0, or `WAIT`. */
+  /** Gets `value` from a device. 0, or `WAIT`. */
   private load({ space, base }: Handle, width: number): number {
+    const { value } = this;
     const { io } = this.cpu;
     const address = base + this.argument(REGISTER.rcx);
     if (space === "port") {
-      const value = io.portRead(address, width);
-      this.low = value;
-      return value === WAIT ? WAIT : 0;
+      const read = io.portRead(address, width);
+      value[0] = read;
+      return read === WAIT ? WAIT : 0;
     }
-    const { buffer } = this;
-    if (io.mmioRead(address, width, buffer) === WAIT) return WAIT;
-    this.low = littleEndian(buffer, 0, Math.min(width, 4));
-    this.high = littleEndian(buffer, 4, width - 4);
-    return 0;
+    value[0] = 0;
+    value[1] = 0;
+    return io.mmioRead(address, width, this.bytes);
   }
 
-  /** Gives `low` and `high` to a device. 0, or `WAIT`. */
+  /** Gives `value` to a device. 0, or `WAIT`. */
   private store({ space, base }: Handle, width: number): number {
     const { io } = this.cpu;
     const address = base + this.argument(REGISTER.rcx);
-    if (space === "port") return io.portWrite(address, truncate(this.low, width), width);
-    const { buffer, low, high } = this;
-    for (let i = 0; i < width; i++) buffer[i] = (i < 4 ? low : high) >>> (8 * (i & 3));
-    return io.mmioWrite(address, width, buffer);
+    if (space === "port") return io.portWrite(address, truncate(this.value[0]!, width), width);
+    return io.mmioWrite(address, width, this.bytes);
   }
 
   /** Many accesses of one register, as INS and OUTS make them. All or none: what could fail is looked at first. */
@@ -231,7 +230,7 @@ export class Hypercalls {
     if (typeof handle === "number") return handle;
     if (count < 1) return PV_ERROR.invalid;
     if (count > BLOCK_UNITS_MAX) return PV_ERROR.tooBig;
-    const linear = cpu.code64 ? cpu.high(REGISTER.rsi) * TWO_32 + cpu.low(REGISTER.rsi) : cpu.low(REGISTER.rsi);
+    const linear = this.code64 ? cpu.high(REGISTER.rsi) * TWO_32 + cpu.low(REGISTER.rsi) : cpu.low(REGISTER.rsi);
     if (!cpu.canAccess(linear, width * count, read)) return PV_ERROR.fault;
     if (read) {
       if (!this.loadUnits(handle, width, count)) return WAIT_RESULT;
@@ -248,16 +247,15 @@ export class Hypercalls {
   private loadUnits(handle: Handle, width: number, count: number): boolean {
     for (let i = 0; i < count; i++) {
       if (this.load(handle, width) === WAIT) return false;
-      this.units[2 * i] = this.low;
-      this.units[2 * i + 1] = this.high;
+      this.units.set(this.value, 2 * i);
     }
     return true;
   }
 
   private storeUnits(handle: Handle, width: number, count: number): boolean {
     for (let i = 0; i < count; i++) {
-      this.low = this.units[2 * i]!;
-      this.high = this.units[2 * i + 1]!;
+      this.value[0] = this.units[2 * i]!;
+      this.value[1] = this.units[2 * i + 1]!;
       if (this.store(handle, width) === WAIT) return false;
     }
     return true;
@@ -278,12 +276,6 @@ export class Hypercalls {
       if (width === QWORD) units[2 * i + 1] = cpu.readMemory(linear + i * width + 4, 4);
     }
   }
-}
-
-function littleEndian(bytes: Uint8Array, at: number, width: number): number {
-  let value = 0;
-  for (let i = width - 1; i >= 0; i--) value = ((value << 8) | bytes[at + i]!) >>> 0;
-  return value;
 }
 
 function truncate(value: number, bytes: number): number {
