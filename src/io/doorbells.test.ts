@@ -69,6 +69,16 @@ describe("doorbells that match a value", () => {
     expect(deliver()).toEqual(["two again 1"]);
   });
 
+  it("without a range they are rung by number alone", () => {
+    const { bells, deliver } = bench();
+    let heard = 0;
+    const bell = bells.add((count) => (heard += count));
+    bells.ring(bell.id);
+    deliver();
+    bell.dispose();
+    expect([heard, bells.ring(bell.id)]).toEqual([1, false]);
+  });
+
   it("what was rung before a bell went is not told", () => {
     const { bells, add, deliver } = bench();
     const one = add("one", 1);
