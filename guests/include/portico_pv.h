@@ -23,10 +23,11 @@
 #include <stdint.h>
 #endif
 
-/* CPUID leaf 40000001h, EAX. */
+/* CPUID leaf 40000001h, EAX. Qwords: 8 bytes of MMIO by handle. */
 #define PV_FEATURE_IO 1u
 #define PV_FEATURE_HANDLES 2u
 #define PV_FEATURE_DOORBELLS 4u
+#define PV_FEATURE_QWORDS 8u
 
 /*
  * Numbers of calls. The 24 forms of port instructions are PV_CALL_IO plus the sum of: 0, 1 or 2 for 1, 2 or 4 bytes; 4 for
@@ -199,6 +200,45 @@ static inline void pv_write(struct pv_range *range, unsigned long offset, unsign
     pv_plain_out((uint16_t)(range->base + offset), width, value);
   else
     pv_plain_write(range->base + offset, width, value);
+}
+
+/* 8 bytes of MMIO at once; plain instructions outside 64-bit code make two of it, the low one first. */
+static inline uint64_t pv_read64(const struct pv *pv, struct pv_range *range, unsigned long offset) {
+  if (range->handle && pv->features & PV_FEATURE_QWORDS) {
+    unsigned long value, upper = 0;
+    long failed;
+    __asm__ volatile(".byte 0x0f, 0x01, 0xc1"
+                     : "=a"(value), "=d"(failed), "+D"(upper)
+                     : "a"((unsigned long)PV_CALL_READ), "b"(range->handle), "c"(offset), "d"(8ul)
+                     : "memory");
+    if (!failed) return sizeof value == 8 ? value : (uint64_t)upper << 32 | value;
+    pv_unmap(range);
+  }
+#ifdef __x86_64__
+  return *(volatile uint64_t *)(range->base + offset);
+#else
+  uint32_t low = pv_plain_read(range->base + offset, 4);
+  return (uint64_t)pv_plain_read(range->base + offset + 4, 4) << 32 | low;
+#endif
+}
+
+static inline void pv_write64(const struct pv *pv, struct pv_range *range, unsigned long offset, uint64_t value) {
+  if (range->handle && pv->features & PV_FEATURE_QWORDS) {
+    long failed;
+    __asm__ volatile(".byte 0x0f, 0x01, 0xc1"
+                     : "=a"(failed)
+                     : "a"((unsigned long)PV_CALL_WRITE), "b"(range->handle), "c"(offset), "d"(8ul),
+                       "S"((unsigned long)value), "D"((unsigned long)(value >> 32))
+                     : "memory");
+    if (!failed) return;
+    pv_unmap(range);
+  }
+#ifdef __x86_64__
+  *(volatile uint64_t *)(range->base + offset) = value;
+#else
+  pv_plain_write(range->base + offset, 4, (uint32_t)value);
+  pv_plain_write(range->base + offset + 4, 4, (uint32_t)(value >> 32));
+#endif
 }
 
 /* 0, PV_ENOENT, or PV_ENOSYS where there are no doorbells. */

@@ -26,6 +26,7 @@ export interface Handle {
 
 interface Entry extends Handle {
   readonly serial: number;
+  readonly store: RegionStore;
   /** The pieces of the space that answer the range. */
   pieces: readonly number[];
   /** Generation of the space when they were last looked at. */
@@ -68,8 +69,9 @@ export class HandleTable {
     if (place < 0) place = this.entries.length;
     if (place === HANDLES_MAX) return PV_ERROR.noSpace;
     const serial = this.serials[place] ?? 0;
-    const { generation } = this.spaces[space];
-    this.entries[place] = { space, base, length, serial, pieces, generation, stale: false };
+    const store = this.spaces[space];
+    const { generation } = store;
+    this.entries[place] = { space, base, length, serial, store, pieces, generation, stale: false };
     return serial * (1 << SERIAL_SHIFT) + place + 1;
   }
 
@@ -88,7 +90,7 @@ export class HandleTable {
     const place = (handle & PLACE_MASK) - 1;
     const entry = this.entries[place];
     if (entry === undefined || handle !== entry.serial * (1 << SERIAL_SHIFT) + place + 1) return PV_ERROR.invalid;
-    if (entry.generation !== this.spaces[entry.space].generation) this.check(entry);
+    if (entry.generation !== entry.store.generation) this.check(entry);
     return entry.stale ? PV_ERROR.stale : entry;
   }
 
@@ -101,7 +103,7 @@ export class HandleTable {
 
   save(): SavedHandles {
     return this.entries.map((entry, place) => {
-      if (entry === undefined) return { serial: this.serials[place] ?? 0 };
+      if (entry === undefined) return { serial: this.serials[place]! };
       const { space, base, length, serial } = entry;
       const live = this.find(serial * (1 << SERIAL_SHIFT) + place + 1);
       return { serial, handle: { space, base, length, stale: typeof live === "number" } };
@@ -120,12 +122,14 @@ export class HandleTable {
       const isRange = Number.isSafeInteger(base) && Number.isSafeInteger(length) && base >= 0 && length > 0;
       if (!HANDLE_SPACES.includes(space) || !isRange) return;
       const pieces = this.emulated(space, base, length);
-      const { generation } = this.spaces[space];
+      const store = this.spaces[space];
+      const { generation } = store;
       this.entries[place] = {
         space,
         base,
         length,
         serial,
+        store,
         pieces: pieces ?? [],
         generation,
         stale: stale || pieces === undefined,
@@ -140,7 +144,7 @@ export class HandleTable {
   private check(entry: Entry): void {
     const { space, base, length, pieces } = entry;
     const now = this.emulated(space, base, length);
-    entry.generation = this.spaces[space].generation;
+    entry.generation = entry.store.generation;
     if (now === undefined || now.join() !== pieces.join()) entry.stale = true;
   }
 

@@ -6,7 +6,7 @@
 
 /** CPUID leaf 4000_0001h, when calls are announced: EAX features, EBX the version of this interface. */
 export const PV_VERSION = 1;
-export const PV_FEATURE = { io: 1 << 0, handles: 1 << 1, doorbells: 1 << 2 } as const;
+export const PV_FEATURE = { io: 1 << 0, handles: 1 << 1, doorbells: 1 << 2, qwords: 1 << 3 } as const;
 
 export const HYPERCALL = {
   /**
@@ -30,9 +30,12 @@ export const HYPERCALL = {
   map: 0x5030,
   /** RBX: handle. */
   unmap: 0x5031,
-  /** RBX: handle, RCX: offset, RDX: width (1, 2, 4). RAX is the value and RDX 0, or both are the error. */
+  /**
+   * RBX: handle, RCX: offset, RDX: width (1, 2, 4; of MMIO, with `qwords`, 8). RAX is the value and RDX 0, or both are the
+   * error. Outside 64-bit code EDI is the upper half of 8 bytes.
+   */
   read: 0x5032,
-  /** RBX: handle, RCX: offset, RDX: width, RSI: value. */
+  /** RBX: handle, RCX: offset, RDX: width, RSI: value; outside 64-bit code EDI: the upper half of 8 bytes. */
   write: 0x5033,
   /** RBX: handle, RCX: offset, RDX: width, and the number of units (1 to 1024) times 256; RSI: linear address of them. */
   readBlock: 0x5034,

@@ -25,14 +25,22 @@ export interface HypercallServices {
 /** In the place of a result, and larger than any: the call begins again, because it waits or has not done it all. */
 const WAIT_RESULT = 2 ** 53;
 const AGAIN = 2 ** 54;
+/** The call has set RAX itself. */
+const IS_SET = 2 ** 55;
+
+const QWORD = 8;
 
 export class Hypercalls {
   onFailure: (failure: ExitFailure) => void = () => {};
   private readonly cpu: ExitCpu;
   private readonly work: ExitWork;
   private readonly services: HypercallServices;
-  private readonly buffer = new Uint8Array(4);
-  private readonly units = new Uint32Array(BLOCK_UNITS_MAX);
+  /** An access by handle: its low 32 bits, what is above them, and both as bytes. */
+  private readonly value = new Uint32Array(2);
+  private readonly bytes = new Uint8Array(this.value.buffer);
+  /** Of the caller; looked up once a call. */
+  private code64 = false;
+  private readonly units = new Uint32Array(BLOCK_UNITS_MAX * 2);
 
   constructor(cpu: ExitCpu, work: ExitWork, services: HypercallServices) {
     this.cpu = cpu;
@@ -45,6 +53,7 @@ export class Hypercalls {
     const { cpu, work } = this;
     work.exits++;
     work.contextSwitches += 2;
+    this.code64 = cpu.code64;
     let result: number;
     try {
       result = cpu.cpl === 0 ? this.answer(this.argument(REGISTER.rax)) : PV_ERROR.permission;
@@ -63,7 +72,7 @@ export class Hypercalls {
       cpu.wait();
     }
     if (result === AGAIN) return;
-    this.setResult(REGISTER.rax, result);
+    if (result !== IS_SET) this.setResult(REGISTER.rax, result);
     retire(cpu, length);
   }
 
@@ -71,13 +80,13 @@ export class Hypercalls {
   private argument(register: number): number {
     const { cpu } = this;
     const low = cpu.low(register);
-    return cpu.code64 ? (cpu.high(register) >>> 0) * TWO_32 + low : low;
+    return this.code64 ? (cpu.high(register) >>> 0) * TWO_32 + low : low;
   }
 
   private setResult(register: number, value: number): void {
     const { cpu } = this;
     cpu.setLow(register, value);
-    cpu.setHigh(register, value < 0 && cpu.code64 ? -1 : 0);
+    cpu.setHigh(register, value < 0 && this.code64 ? -1 : 0);
   }
 
   private answer(number: number): number {
@@ -155,51 +164,65 @@ export class Hypercalls {
     const handle = this.services.handles.find(this.argument(REGISTER.rbx));
     if (typeof handle === "number") return handle;
     const inside = this.argument(REGISTER.rcx) + width <= handle.length;
-    return inside && (width === 1 || width === 2 || width === 4) ? handle : PV_ERROR.invalid;
+    const known = width === 1 || width === 2 || width === 4 || (width === QWORD && handle.space === "mmio");
+    return inside && known ? handle : PV_ERROR.invalid;
   }
 
   private read(): number {
     const width = this.argument(REGISTER.rdx);
     const handle = this.target(width);
-    let result = typeof handle === "number" ? handle : this.load(handle, width);
-    if (result === WAIT) result = WAIT_RESULT;
+    const status = typeof handle === "number" ? handle : this.load(handle, width);
+    if (status === WAIT) return WAIT_RESULT;
     // In 32-bit code a value looks like an error; RDX does not.
-    if (result !== WAIT_RESULT) this.setResult(REGISTER.rdx, typeof handle === "number" ? handle : 0);
-    return result;
+    this.setResult(REGISTER.rdx, status);
+    if (status < 0) return status;
+    return width === QWORD ? this.setQword() : this.value[0]!;
+  }
+
+  private setQword(): number {
+    const { cpu, value } = this;
+    cpu.setLow(REGISTER.rax, value[0]!);
+    if (this.code64) cpu.setHigh(REGISTER.rax, value[1]!);
+    else cpu.setLow(REGISTER.rdi, value[1]!);
+    return IS_SET;
   }
 
   private write(): number {
+    const { cpu, value } = this;
     const width = this.argument(REGISTER.rdx);
     const handle = this.target(width);
     if (typeof handle === "number") return handle;
-    return this.waits(this.store(handle, width, this.cpu.low(REGISTER.rsi)));
+    value[0] = cpu.low(REGISTER.rsi);
+    value[1] = this.code64 ? cpu.high(REGISTER.rsi) : cpu.low(REGISTER.rdi);
+    return this.waits(this.store(handle, width));
   }
 
-  /** A value, or `WAIT`. */
+  /** Gets `value` from a device. 0, or `WAIT`. */
   private load({ space, base }: Handle, width: number): number {
+    const { value } = this;
     const { io } = this.cpu;
     const address = base + this.argument(REGISTER.rcx);
-    if (space === "port") return io.portRead(address, width);
-    const { buffer } = this;
-    if (io.mmioRead(address, width, buffer) === WAIT) return WAIT;
-    let value = 0;
-    for (let i = width - 1; i >= 0; i--) value = value * 256 + buffer[i]!;
-    return value;
+    if (space === "port") {
+      const read = io.portRead(address, width);
+      value[0] = read;
+      return read === WAIT ? WAIT : 0;
+    }
+    value[0] = 0;
+    value[1] = 0;
+    return io.mmioRead(address, width, this.bytes);
   }
 
-  /** 0, or `WAIT`. */
-  private store({ space, base }: Handle, width: number, value: number): number {
+  /** Gives `value` to a device. 0, or `WAIT`. */
+  private store({ space, base }: Handle, width: number): number {
     const { io } = this.cpu;
     const address = base + this.argument(REGISTER.rcx);
-    if (space === "port") return io.portWrite(address, truncate(value, width), width);
-    const { buffer } = this;
-    for (let i = 0; i < width; i++) buffer[i] = value >>> (8 * i);
-    return io.mmioWrite(address, width, buffer);
+    if (space === "port") return io.portWrite(address, truncate(this.value[0]!, width), width);
+    return io.mmioWrite(address, width, this.bytes);
   }
 
   /** Many accesses of one register, as INS and OUTS make them. All or none: what could fail is looked at first. */
   private block(read: boolean): number {
-    const { cpu, units } = this;
+    const { cpu } = this;
     const shape = this.argument(REGISTER.rdx);
     const width = shape % 256;
     const count = Math.floor(shape / 256);
@@ -207,19 +230,51 @@ export class Hypercalls {
     if (typeof handle === "number") return handle;
     if (count < 1) return PV_ERROR.invalid;
     if (count > BLOCK_UNITS_MAX) return PV_ERROR.tooBig;
-    const linear = cpu.code64 ? cpu.high(REGISTER.rsi) * TWO_32 + cpu.low(REGISTER.rsi) : cpu.low(REGISTER.rsi);
+    const linear = this.code64 ? cpu.high(REGISTER.rsi) * TWO_32 + cpu.low(REGISTER.rsi) : cpu.low(REGISTER.rsi);
     if (!cpu.canAccess(linear, width * count, read)) return PV_ERROR.fault;
-    for (let i = 0; i < count; i++) {
-      const unit = read ? this.load(handle, width) : cpu.readMemory(linear + i * width, width);
-      if (unit === WAIT) return WAIT_RESULT;
-      units[i] = unit;
-    }
-    for (let i = 0; i < count; i++) {
-      if (read) cpu.writeMemory(linear + i * width, width, units[i]!);
-      else if (this.store(handle, width, units[i]!) === WAIT) return WAIT_RESULT;
+    if (read) {
+      if (!this.loadUnits(handle, width, count)) return WAIT_RESULT;
+      this.unitsToMemory(linear, width, count);
+    } else {
+      this.unitsFromMemory(linear, width, count);
+      if (!this.storeUnits(handle, width, count)) return WAIT_RESULT;
     }
     cpu.countUnits(count - 1);
     return 0;
+  }
+
+  /** False: one waits. */
+  private loadUnits(handle: Handle, width: number, count: number): boolean {
+    for (let i = 0; i < count; i++) {
+      if (this.load(handle, width) === WAIT) return false;
+      this.units.set(this.value, 2 * i);
+    }
+    return true;
+  }
+
+  private storeUnits(handle: Handle, width: number, count: number): boolean {
+    for (let i = 0; i < count; i++) {
+      this.value[0] = this.units[2 * i]!;
+      this.value[1] = this.units[2 * i + 1]!;
+      if (this.store(handle, width) === WAIT) return false;
+    }
+    return true;
+  }
+
+  private unitsToMemory(linear: number, width: number, count: number): void {
+    const { cpu, units } = this;
+    for (let i = 0; i < count; i++) {
+      cpu.writeMemory(linear + i * width, Math.min(width, 4), units[2 * i]!);
+      if (width === QWORD) cpu.writeMemory(linear + i * width + 4, 4, units[2 * i + 1]!);
+    }
+  }
+
+  private unitsFromMemory(linear: number, width: number, count: number): void {
+    const { cpu, units } = this;
+    for (let i = 0; i < count; i++) {
+      units[2 * i] = cpu.readMemory(linear + i * width, Math.min(width, 4));
+      if (width === QWORD) units[2 * i + 1] = cpu.readMemory(linear + i * width + 4, 4);
+    }
   }
 }
 

@@ -71,7 +71,7 @@ describe("VT-x I/O qualification (SDM vol 3, table 28-5)", () => {
 
 describe("VT-x INS and OUTS (SDM vol 3, table 28-9)", () => {
   it("address sizes and segments, both ways, whatever the undefined bits hold", () => {
-    for (const [size, addressBits] of [16, 32, 64].entries()) {
+    for (const [size, addressBits] of ([16, 32, 64] as const).entries()) {
       for (const [number, segment] of ["es", "cs", "ss", "ds", "fs", "gs"].entries()) {
         const information = (size << 7) | (number << 15);
         const junk = ~((7 << 7) | (7 << 15));
@@ -85,6 +85,7 @@ describe("VT-x INS and OUTS (SDM vol 3, table 28-9)", () => {
         });
         expect(encodeVmxStringInformation({ addressBits, segment } as never)).toBe(information);
       }
+      expect(encodeVmxStringInformation({ addressBits, segment: undefined })).toBe(size << 7);
     }
     for (let size = 3; size < 8; size++) expect(decodeVmxStringInformation(size << 7, "in").ok).toBe(false);
     for (const number of [6, 7]) {

@@ -120,6 +120,45 @@ describe("decoded exits: what the first decode-free intercept of Xen got wrong",
     expect(cpu.accesses).toEqual(["out 128 1 0"]);
   });
 
+  it("a failure of the emulator says where, and which bytes it saw", () => {
+    const { cpu, monitor, failures } = bench();
+    cpu.rip = -0x1000;
+    cpu.inPage = 3;
+    cpu.instruction = undefined;
+    expect(() => monitor.emulatedExit()).toThrow(FAULT);
+    cpu.instruction = { direction: "out", bytes: 1, port: 0x80, length: 2 };
+    cpu.onAccess = broken;
+    expect(() => monitor.emulatedExit()).toThrow(FAULT);
+    const where = "emulation at RIP 0xfffffffffffff000 failed: 00 00 00";
+    expect(failures).toEqual([where, where]);
+    expect(monitor.work.emulated).toMatchObject({ exits: 2, failures: 2, reflected: 2 });
+  });
+
+  it("no instruction has more than 15 bytes", () => {
+    const { cpu, monitor, failures } = bench();
+    cpu.inPage = 4;
+    cpu.instruction = { direction: "out", bytes: 1, port: 0x80, length: 16 };
+    expect(() => monitor.emulatedExit()).toThrow(FAULT);
+    expect(failures).toEqual(["emulation at RIP 0x1000 failed: 00 00 00 00 00 00"]);
+    expect(monitor.work.emulated).toMatchObject({ bytesFetched: 15, failures: 1 });
+    expect(cpu.accesses).toEqual([]);
+  });
+
+  it("nobody needs to hear of a failure", () => {
+    const cpu = new FakeCpu();
+    expect(() => new IoMonitor(cpu).emulatedExit()).toThrow(FAULT);
+  });
+
+  it("a block that waits leaves the registers at its first unit", () => {
+    const { cpu, monitor } = bench();
+    cpu.block = new Uint8Array(8);
+    cpu.io.portReadString = () => WAIT;
+    cpu.instruction = { direction: "in", bytes: 1, string: true, rep: true, length: 2 };
+    cpu.registers[1] = 8n;
+    expect(() => monitor.emulatedExit()).toThrow(WAITS);
+    expect([cpu.registers[1], cpu.registers[7], cpu.rip]).toEqual([8n, 0n, 0x1000]);
+  });
+
   it("any error but a device's is not the guest's business", () => {
     const { cpu, monitor } = bench();
     cpu.onAccess = () => {

@@ -125,8 +125,10 @@ export class FakeCpu implements ExitCpu {
     for (let i = 0; i < bytes; i++) this.memory[linear + i] = value / 2 ** (8 * i);
   }
   proveWritable(): void {}
-  hostMemory(): undefined {
-    return undefined;
+  /** What `hostMemory` gives. */
+  block: Uint8Array | undefined;
+  hostMemory(): Uint8Array | undefined {
+    return this.block;
   }
   readonly mayBatch = true;
   get unitsAllowed(): number {

@@ -1,7 +1,7 @@
 export type { AccessListener } from "./accounting.ts";
 export { CoalescedRing, RING_CAPACITY } from "./coalesced-ring.ts";
 export type { InstructionSource } from "./dispatcher.ts";
-export { type Doorbell, Doorbells } from "./doorbells.ts";
+export { type ClaimRange, type Doorbell, type DoorbellRange, Doorbells } from "./doorbells.ts";
 export {
   DeviceError,
   type DeviceErrorCode,

@@ -83,10 +83,11 @@ export function checkMonitorPages(what: unknown, onWrite: unknown): void {
   checkArgument("the callback of insert()", onWrite, optional(callback));
 }
 
+const DOORBELL = { space: oneOf(["port", "mmio"]), base: number, length: number, match: optional(number) };
+
 export function checkDoorbell(listener: unknown, range: unknown): void {
   checkArgument("the listener of doorbell()", listener, callback);
-  if (range !== undefined)
-    checkMembers("the range of doorbell()", range, { space: oneOf(["port", "mmio"]), base: number, length: number });
+  if (range !== undefined) checkMembers("the range of doorbell()", range, DOORBELL);
 }
 
 export function checkRange(name: string, range: unknown): void {

@@ -14,13 +14,13 @@ import { type ExitFailure, type ExitStatistics, HandleTable, type IoPath } from 
 import {
   createIoClient,
   type Doorbell,
+  type DoorbellRange,
   Doorbells,
   type IoStatistics,
   MmioSpace,
   PortSpace,
   type Range,
   RawDispatch,
-  type Space,
   statistics,
   type VcpuIo,
   WAIT,
@@ -144,7 +144,11 @@ export class Machine {
   onExitFailure: (failure: ExitFailure) => void = () => {};
   readonly io: VcpuIo;
   private readonly handles: HandleTable;
-  private readonly doorbells = new Doorbells();
+  private readonly doorbells = new Doorbells((range, handlers) =>
+    range.space === "port"
+      ? this.ports.register("doorbell", range, handlers)
+      : this.mmio.register("doorbell", range, handlers, { readMode: "passthrough", writeMode: "passthrough" }),
+  );
   private readonly timers = new TimerQueue();
   private readonly lines: InterruptLines;
   private readonly loop = new HostLoop();
@@ -296,25 +300,17 @@ export class Machine {
   }
 
   /**
-   * A doorbell: what the guest writes into the range retires at once, and after the slice the listener hears how often.
-   * Without a range it is rung by call alone, by its `id`. Throws as claiming the range does.
+   * A doorbell: what the guest writes into the range (of a value that is to match, if there is one) retires at once, and
+   * after the slice the listener hears how often. Without a range it is rung by call alone, by its `id`. Throws as
+   * claiming the range does, and `PorticoError` `DOORBELL_CONFLICT` or `DOORBELL_MATCH` for the value.
+   *
+   * ```ts
+   * for (const queue of [0, 1]) machine.doorbell((count) => kick(queue, count), { ...NOTIFY_PORT, match: queue });
+   * ```
    */
-  doorbell(listener: (count: number) => void, range?: Range & { readonly space: Space }): Doorbell {
+  doorbell(listener: (count: number) => void, range?: DoorbellRange): Doorbell {
     checkDoorbell(listener, range);
-    const bell = this.doorbells.add(listener);
-    if (range === undefined) return bell;
-    const { ports, mmio } = this;
-    const region =
-      range.space === "port"
-        ? ports.register("doorbell", range, bell.handlers)
-        : mmio.register("doorbell", range, bell.handlers, { readMode: "passthrough", writeMode: "passthrough" });
-    return {
-      ...bell,
-      dispose: () => {
-        region.dispose();
-        bell.dispose();
-      },
-    };
+    return this.doorbells.add(listener, range);
   }
 
   /**

@@ -53,10 +53,19 @@ export class GuestProcess {
 
   /** An emulator that we did not write. `-cpu` and machine are its defaults; nothing but a serial port is attached. */
   static qemu(...options: string[]): GuestProcess {
+    return GuestProcess.#qemu("qemu-system-i386", options);
+  }
+
+  /** The same with a processor that has 64-bit mode. */
+  static qemu64(...options: string[]): GuestProcess {
+    return GuestProcess.#qemu("qemu-system-x86_64", options);
+  }
+
+  static #qemu(command: string, options: readonly string[]): GuestProcess {
     const console = ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"];
     const bare = ["-display", "none", "-monitor", "none", "-vga", "none", "-net", "none", "-m", "256"];
     const exit = ["-device", "isa-debug-exit,iobase=0xf4,iosize=1"];
-    return new GuestProcess("qemu-system-i386", [...console, ...bare, ...exit, ...options]);
+    return new GuestProcess(command, [...console, ...bare, ...exit, ...options]);
   }
 
   type(text: string): void {

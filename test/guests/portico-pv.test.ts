@@ -27,8 +27,8 @@ function checksum(accesses: number): string {
 
 describe.skipIf("missing" in built)(`portico_pv${"missing" in built ? ` (not built: ${built.missing})` : ""}`, () => {
   it.each([
-    ["directly", { ioPath: "direct" }, 7],
-    ["by exits that are emulated", { ioPath: "emulated" }, 7],
+    ["directly", { ioPath: "direct" }, 15],
+    ["by exits that are emulated", { ioPath: "emulated" }, 15],
     ["where there are no calls", { hypercalls: false }, 0],
   ] as const)("%s", async (_, options, features) => {
     const outcome = await runPvModule({ file, accesses: ACCESSES, ...options });

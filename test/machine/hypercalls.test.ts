@@ -1,9 +1,10 @@
+import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { CPU } from "../../src/cpu/state.ts";
 import { defineDevice, ring3 } from "../../src/device/define.ts";
-import { HYPERCALL, PV_ERROR, PV_FEATURE } from "../../src/exits/index.ts";
+import { type ExitFailure, HYPERCALL, IO_PATHS, PV_ERROR, PV_FEATURE } from "../../src/exits/index.ts";
 import { createMachine, type Machine, type MachineOptions } from "../../src/machine/machine.ts";
 import { Random } from "../differential/prng.ts";
 import { bootPorch, KERNEL, kernel, x86 } from "./guests.ts";
@@ -86,6 +87,26 @@ describe("portico_pv.h", () => {
     for (const [name, bit] of Object.entries(PV_FEATURE)) expect(defined(`PV_FEATURE_${name.toUpperCase()}`)).toBe(bit);
   });
 
+  const hasCompiler = spawnSync("gcc", ["--version"]).status === 0;
+
+  it.skipIf(!hasCompiler).each(["-m32", "-m64"])("compiles without warnings, freestanding: %s", (mode) => {
+    const source = `
+      #include "portico_pv.h"
+      uint64_t all(void) {
+        struct pv pv = pv_probe();
+        struct pv_range range = pv_map(&pv, PV_MMIO, 0xfee00000, 0x1000);
+        pv_write64(&pv, &range, 8, pv_read64(&pv, &range, 0) + pv_in8(&pv, 0x60));
+        pv_write(&range, 0, 4, pv_read(&range, 0, 4));
+        pv_out16(&pv, 0x80, 1);
+        return (uint64_t)pv_notify(&pv, 1);
+      }`;
+    const flags = ["-std=c99", "-ffreestanding", "-Wall", "-Wextra", "-Wno-array-bounds", "-Werror", "-O2"];
+    const folder = join(import.meta.dirname, "../../guests/include");
+    const compiler = ["-x", "c", "-", "-I", folder, "-c", "-o", "/dev/null", mode, ...flags];
+    const made = spawnSync("gcc", compiler, { input: source, encoding: "utf8" });
+    expect([made.stderr, made.status]).toEqual(["", 0]);
+  });
+
   it("works in porch, which is built with it", () => {
     const guest = bootPorch();
     const ask = (line: string) => {
@@ -117,7 +138,7 @@ describe("discovery", () => {
     await runs(announced, cpuid(0x4000_0000));
     expect([result(announced, 0), second(announced, 0)]).toEqual([0x4000_0001, 0x7472_6f50]); // "Port"
     await runs(announced, cpuid(0x4000_0001));
-    expect([result(announced, 0), second(announced, 0)]).toEqual([7, 1]);
+    expect([result(announced, 0), second(announced, 0)]).toEqual([15, 1]);
     const silent = bench({ hypercalls: false });
     await runs(silent, cpuid(0x4000_0000));
     expect(result(silent, 0)).toBe(0x4000_0000);
@@ -174,6 +195,28 @@ function withCode(state: State, code: readonly number[], rip: number): State {
   view.setUint32(CPU.eflags, view.getUint32(CPU.eflags, true) & ~0x1_0100, true);
   ram.set([...code, 0xf4], CODE_AT);
   return { description: state.description, cpu, ram };
+}
+
+/** MOV r64, imm64 */
+const mov64 = (register: number, value: bigint) => [
+  ...[0x48, 0xb8 + register],
+  ...x86.dword(Number(value & 0xffff_ffffn)),
+  ...x86.dword(Number(value >> 32n)),
+];
+
+const call64 = (number: number, b: number, c: number, d: number, s = 0n) => [
+  ...[mov64(0, BigInt(number)), mov64(3, BigInt(b)), mov64(1, BigInt(c)), mov64(2, BigInt(d)), mov64(6, s)].flat(),
+  ...VMCALL,
+];
+
+/** 64-bit code at CPL 0, without breakpoints. */
+function kernelState64(): State {
+  const one = subject("direct", "never");
+  const random = new Random(1);
+  let state = randomState(one, random, "long");
+  while (/user/.test(state.description)) state = randomState(one, random, "long");
+  new DataView(state.cpu.buffer).setUint32(CPU.dr + 56, 0x400, true);
+  return state;
 }
 
 /** Every form: its number, and the instruction. */
@@ -299,6 +342,75 @@ describe("handles", () => {
     expect(b.log.slice(4)).toEqual(["port write 0 1 34", "port write 0 1 0", "port write 0 1 34"]);
   });
 
+  /** MOV [DATA + 100h], edi */
+  const storeEdi = [0x89, 0x3d, ...x86.dword(DATA + 0x100)];
+
+  it.each([false, true])("reach 8 bytes of MMIO, outside 64-bit code with EDI (ring 3: %s)", async (waits) => {
+    const b = bench({ waits });
+    await runs(b, [
+      ...calls([map(1, MMIO.base, 0x2000), map(0, PORTS.base, 8)]),
+      ...x86.mov(7, 0x1234_5678),
+      ...calls([
+        [HYPERCALL.write, 1, 8, 8, 0x9abc_def0],
+        [HYPERCALL.read, 1, 0x1ff9, 8],
+        [HYPERCALL.read, 2, 0, 8],
+      ]),
+      ...storeEdi,
+      ...calls([[HYPERCALL.read, 1, 0x10, 8]]),
+      ...[0x89, 0x3d, ...x86.dword(DATA + 0x104)],
+    ]);
+    const { invalid } = PV_ERROR;
+    expect([result(b, 0), second(b, 0)]).toEqual([0x50, 0]);
+    expect([result(b, 1), second(b, 1), result(b, 2), second(b, 2)]).toEqual([invalid, invalid, invalid, invalid]);
+    // Errors leave EDI alone.
+    expect([0x100, 0x104].map((at) => b.machine.memory.read32(DATA + at))).toEqual([0x1234_5678, 0x54]);
+    expect(b.log).toEqual([
+      "mmio write 8 4 2596069104",
+      "mmio write 12 4 305419896",
+      "mmio read 16 4",
+      "mmio read 20 4",
+    ]);
+  });
+
+  it.each([false, true])("move blocks of 8 bytes (ring 3: %s)", async (waits) => {
+    const b = bench({ waits });
+    const at = DATA + 0x1ffd;
+    await runs(
+      b,
+      calls([
+        map(1, MMIO.base, 0x2000),
+        [HYPERCALL.readBlock, 1, 0x20, 8 + 2 * 256, at],
+        [HYPERCALL.writeBlock, 1, 0, 8 + 256, at + 8],
+        [HYPERCALL.readBlock, 1, 0x1ff9, 8 + 256, at],
+      ]),
+    );
+    expect([result(b, 1), result(b, 2), result(b, 3)]).toEqual([0, 0, PV_ERROR.invalid]);
+    expect([0, 4, 8, 12].map((offset) => b.machine.memory.read32(at + offset))).toEqual([0x60, 0x64, 0x60, 0x64]);
+    expect(b.log.slice(-2)).toEqual(["mmio write 0 4 96", "mmio write 4 4 100"]);
+  });
+
+  it("reach 8 bytes of MMIO as MOV does, in 64-bit code with all of RAX and RSI", async () => {
+    const value = 0xfedc_ba98_7654_3210n;
+    const state = kernelState64();
+    const byCall = [
+      ...call64(HYPERCALL.map, 1, 0xf000_0000, 0x1000),
+      ...call64(HYPERCALL.write, 1, 8, 8, value),
+      ...call64(HYPERCALL.read, 1, 8, 8),
+    ];
+    // MOV [30008h], rax and MOV rax, [30008h]: the page of the device.
+    const at = [0x04, 0x25, ...x86.dword(0x3_0008)];
+    const byInstruction = [...mov64(0, value), 0x48, 0x89, ...at, 0x48, 0x8b, ...at];
+    const one = subject("direct", "never");
+    const outcome = async (code: readonly number[]) => {
+      const { end, log, cpu } = await run(one, withCode(state, code, CODE_AT));
+      const rax = new DataView(cpu.buffer, cpu.byteOffset).getBigUint64(CPU.gpr, true);
+      return { end, rax, log: log.replaceAll(/^\d+: /gm, "") };
+    };
+    const expected = await outcome(byInstruction);
+    expect(expected).toMatchObject({ end: "halt", log: expect.stringContaining("mmio read 12 4") });
+    expect(await outcome(byCall)).toEqual(expected);
+  });
+
   it("are refused for what is not emulated, in part or at all", async () => {
     const b = bench();
     await runs(
@@ -331,6 +443,7 @@ describe("handles", () => {
         [HYPERCALL.read, 1, 0xffff_ffff, 1],
         [HYPERCALL.write, 0, 0, 1],
         [HYPERCALL.write, 0x8000_0001, 0, 1],
+        [HYPERCALL.readBlock, 1, 0, 4, DATA],
         [HYPERCALL.readBlock, 1, 0, 4 + 1025 * 256, DATA],
         [HYPERCALL.readBlock, 1, 0, 4 + 256, 0xffff_fffe],
         [HYPERCALL.writeBlock, 1, 0, 4 + 256, DATA],
@@ -338,9 +451,25 @@ describe("handles", () => {
       ]),
     );
     const { invalid, tooBig, fault, noEntry } = PV_ERROR;
-    expect([1, 2, 3, 4, 5, 6, 7, 8, 9].map((index) => result(b, index))).toEqual([
-      ...[invalid, invalid, invalid, invalid, invalid],
+    expect([1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map((index) => result(b, index))).toEqual([
+      ...[invalid, invalid, invalid, invalid, invalid, invalid],
       ...[tooBig, fault, 0, noEntry],
+    ]);
+  });
+
+  it("a device that breaks its contract fails the call, and the host hears of it", async () => {
+    const b = bench();
+    const broken = defineDevice("broken", (host) => {
+      host.ports({ base: 0x900, length: 1 }, { read: () => -77 });
+    });
+    b.machine.add(broken, undefined);
+    const failures: ExitFailure[] = [];
+    b.machine.onExitFailure = (failure) => failures.push(failure);
+    await runs(b, calls([[HYPERCALL.io, 0, 0, 0x900], map(0, 0x900, 1), [HYPERCALL.read, 1, 0, 1]]));
+    expect([result(b, 0), result(b, 2)]).toEqual([PV_ERROR.io, PV_ERROR.io]);
+    expect(failures.map(({ kind, message }) => `${kind}: ${message}`)).toEqual([
+      "hypercall: call 0x5000 failed",
+      "hypercall: call 0x5032 failed",
     ]);
   });
 
@@ -352,23 +481,9 @@ describe("handles", () => {
     ["-2^47 - 1000h", 2n ** 64n - 2n ** 47n - 0x1000n],
   ])("a block at an address that is not canonical is refused before the device is read: %s", async (_, address) => {
     const one = subject("direct", "never");
-    const random = new Random(1);
-    let state = randomState(one, random, "long");
-    while (/user/.test(state.description)) state = randomState(one, random, "long");
-    const mov = (register: number, value: bigint) => [
-      ...[0x48, 0xb8 + register],
-      ...x86.dword(Number(value & 0xffff_ffffn)),
-      ...x86.dword(Number(value >> 32n)),
-    ];
-    const call = (number: number, b: number, c: number, d: number, s = 0n) => [
-      ...[mov(0, BigInt(number)), mov(3, BigInt(b)), mov(1, BigInt(c)), mov(2, BigInt(d)), mov(6, s)].flat(),
-      ...VMCALL,
-    ];
     const ports = 0x140;
-    const code = [...call(HYPERCALL.map, 0, ports, 4), ...call(HYPERCALL.readBlock, 1, 0, 4 + 256, address)];
-    const quiet = withCode(state, code, CODE_AT);
-    new DataView(quiet.cpu.buffer).setUint32(CPU.dr + 56, 0x400, true);
-    const { end, log, cpu } = await run(one, quiet);
+    const code = [...call64(HYPERCALL.map, 0, ports, 4), ...call64(HYPERCALL.readBlock, 1, 0, 4 + 256, address)];
+    const { end, log, cpu } = await run(one, withCode(kernelState64(), code, CODE_AT));
     const rax = new DataView(cpu.buffer, cpu.byteOffset).getBigInt64(CPU.gpr, true);
     expect({ end, log, rax }).toEqual({ end: "halt", log: "", rax: BigInt(PV_ERROR.fault) });
   });
@@ -451,6 +566,38 @@ describe("doorbells", () => {
       ]),
     ]);
     expect(rung).toEqual(["port 2", "mmio 1", "call 3"]);
+  });
+
+  it("that match a value are told apart, by instruction, by call and by handle, on every path", async () => {
+    for (const ioPath of IO_PATHS) {
+      const b = bench({ ioPath });
+      const rung: string[] = [];
+      const port = { space: "port", base: 0x800, length: 4 } as const;
+      const mmio = { space: "mmio", base: MMIO.base + 0x8000, length: 0x1000 } as const;
+      for (const match of [1, 2, 0x1_0001]) {
+        b.machine.doorbell((count) => rung.push(`port ${match}: ${count}`), { ...port, match });
+        b.machine.doorbell((count) => rung.push(`mmio ${match}: ${count}`), { ...mmio, match });
+      }
+      await runs(b, [
+        ...x86.out(0x800, 1),
+        ...x86.out(0x801, 2),
+        ...x86.out(0x800, 0x1_0001, 2),
+        ...x86.out(0x800, 0x1_0001, 4),
+        ...x86.out(0x800, 3),
+        ...x86.store(MMIO.base + 0x8004, 2),
+        ...x86.store(MMIO.base + 0x8004, 3),
+        ...calls([
+          [HYPERCALL.map, 0, 0x800, 4],
+          [HYPERCALL.map, 1, MMIO.base + 0x8000, 0x1000],
+          [HYPERCALL.write, 1, 0, 4, 2],
+          [HYPERCALL.write, 2, 8, 8, 0x1_0001],
+          [HYPERCALL.write, 2, 8, 4, 9],
+          [HYPERCALL.io + 8, 1, 0, 0x800],
+        ]),
+      ]);
+      expect(rung.sort()).toEqual(["mmio 2: 1", "mmio 65537: 1", "port 1: 3", "port 2: 2", "port 65537: 1"]);
+      b.machine.dispose();
+    }
   });
 });
 
@@ -551,7 +698,9 @@ describe("fuzzing", () => {
     for (const { machine } of [one, compiled]) machine.doorbell(() => {});
     const random = new Random(0x30_0000 + MODES.indexOf(mode));
     const numbers = Object.values(HYPERCALL);
-    const interesting = [0, 1, 2, 3, 4, 0x50, 0xe0, 0x140, 0x144, 0x148, 0x150, 0x201, 0x401, 0x8000, 0xffff, 0x1_0000];
+    const interesting = [
+      0, 1, 2, 3, 4, 8, 0x108, 0x50, 0xe0, 0x140, 0x144, 0x148, 0x150, 0x201, 0x401, 0x8000, 0xffff, 0x1_0000,
+    ];
     const ends = new Map<string, number>();
     for (let number = 0; number < CALLS; number++) {
       const state = withCode(randomState(one, random, mode), VMCALL, mode === "real" ? CODE_AT - 0x1_0000 : CODE_AT);

@@ -44,7 +44,7 @@ export interface Subject {
 }
 
 /** Devices of all kinds. Each access changes what the next one gives, so that none is lost or repeated unseen. */
-const zoo = (log: string[]) =>
+export const zoo = (log: string[]) =>
   defineDevice("zoo", (host) => {
     const r = host.registers({ value: "u32", raw: "u32" });
     const mask = (value: number, width: number) => (width === 4 ? value : value % 2 ** (8 * width));

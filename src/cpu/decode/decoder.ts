@@ -225,7 +225,7 @@ const SIGNED_BYTES = Array.from({ length: 256 }, (_, byte) => BigInt((byte << 24
 function readSigned(bytes: Uint8Array, at: number, width: number): bigint {
   if (width === 1) return SIGNED_BYTES[bytes[at]!]!;
   if (width === 8) return BigInt.asIntN(64, readUnsigned(bytes, at, width));
-  return width === 0 ? 0n : BigInt(readNumber(bytes, at, width));
+  return BigInt(readNumber(bytes, at, width));
 }
 
 function readImmediates(

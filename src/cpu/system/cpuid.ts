@@ -28,7 +28,7 @@ const EXTENDED_EDX = bits(20, 27, 29); // NX RDTSCP LM
 const SYSCALL_BIT = 1 << 11;
 const INVARIANT_TSC = bits(8);
 const ARAT = bits(2);
-const PV_FEATURES = PV_FEATURE.io | PV_FEATURE.handles | PV_FEATURE.doorbells;
+const PV_FEATURES = Object.values(PV_FEATURE).reduce((all, one) => all | one, 0);
 const MAX_BASIC = 0x15;
 const MAX_EXTENDED = 0x8000_0008;
 

@@ -4,7 +4,7 @@ import type { SkipCpu, SkippedCpu } from "../../exits/skip-instruction.ts";
 import type { IoClient } from "../../io/types.ts";
 import { CLOCK } from "../../memory/layout.ts";
 import { type DecodedInstruction, type InstructionRecord, newInstruction } from "../decode/decoder.ts";
-import { ATTR, CPU, DS, ES, FLAG, PX, STOP, TR } from "../state.ts";
+import { ATTR, CPU, DS, ES, FLAG, MODE, PX, STOP, TR } from "../state.ts";
 import { ABANDON } from "../vcpu-state.ts";
 import type { SystemContext } from "./context.ts";
 
@@ -27,6 +27,8 @@ type Decode = (bytes: Uint8Array, available: number, into: InstructionRecord) =>
 export class SoftwareExitCpu implements ExitCpu {
   readonly task: PortPermissionCpu["task"];
   private readonly context: SystemContext;
+  /** The vCPU's block. */
+  private readonly words: Int32Array;
   private readonly decodeInstruction: Decode;
   /** Filled in by each exit. */
   private readonly decoded = newInstruction();
@@ -43,6 +45,7 @@ export class SoftwareExitCpu implements ExitCpu {
 
   constructor(context: SystemContext, decode: Decode) {
     this.context = context;
+    this.words = context.cpu.words;
     this.decodeInstruction = decode;
     const { cpu, mmu } = context;
     this.task = {
@@ -79,16 +82,16 @@ export class SoftwareExitCpu implements ExitCpu {
   // --- registers --------------------------------------------------------------------------------------------------
 
   low(register: number): number {
-    return this.context.cpu.gpr32(register);
+    return this.words[(CPU.gpr >> 2) + register * 2]! >>> 0;
   }
   high(register: number): number {
-    return this.context.cpu.words[(CPU.gpr + register * 8 + 4) >> 2]!;
+    return this.words[(CPU.gpr >> 2) + register * 2 + 1]!;
   }
   setLow(register: number, value: number): void {
-    this.context.cpu.setU32(CPU.gpr + register * 8, value);
+    this.words[(CPU.gpr >> 2) + register * 2] = value;
   }
   setHigh(register: number, value: number): void {
-    this.context.cpu.setU32(CPU.gpr + register * 8 + 4, value);
+    this.words[(CPU.gpr >> 2) + register * 2 + 1] = value;
   }
   get rip(): number {
     return this.context.rip;
@@ -97,7 +100,7 @@ export class SoftwareExitCpu implements ExitCpu {
     this.context.rip = value;
   }
   get code64(): boolean {
-    return this.context.cpu.is64;
+    return (this.words[CPU.mode >> 2]! & MODE.code64) !== 0;
   }
   get addressBits(): 16 | 32 | 64 {
     return addressBits(this.context, this.context.cpu.initialPrefixes);

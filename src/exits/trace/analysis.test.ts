@@ -235,6 +235,11 @@ describe("lines", () => {
     expect(report.places[0]).toMatchObject({ space: "port", address: 0x60, exits: 1, time: { totalNs: 8000 } });
   });
 
+  it("an exit may take no time, as far as the clock can tell", () => {
+    const report = analyse(exit + entry.replace("5.000009", "5.000001") + exit.replace("5.000001", "6.000000"));
+    expect(report.places[0]).toMatchObject({ exits: 2, time: { count: 1, totalNs: 0, medianNs: 0 } });
+  });
+
   it("a clock that counts no seconds gives counts without times", () => {
     const report = analyse((exit + entry).replaceAll(/5\.00000(\d)/g, "500000$1"));
     expect(report.places[0]).toMatchObject({ exits: 1, time: undefined });

@@ -39,7 +39,7 @@ export type KvmEvent =
   | ExitEvent
   | PioEvent
   | MmioEvent
-  | { readonly kind: "entry"; readonly vcpu: number | undefined }
+  | { readonly kind: "entry"; readonly vcpu: number }
   /** A write to an address that only signals: answered by address, without a look at the instruction. */
   | { readonly kind: "fast-mmio"; readonly address: number }
   /** KVM_RUN returns. `access`: because of a port or MMIO access. */
@@ -79,7 +79,7 @@ const PARSERS = new Map<string, Parser>([
     "kvm_entry",
     (payload) => {
       const match = ENTRY.exec(payload);
-      return match === null ? undefined : { kind: "entry", vcpu: optional(match[1]) };
+      return match === null ? undefined : { kind: "entry", vcpu: Number(match[1]) };
     },
   ],
   [

@@ -107,6 +107,7 @@ describe("traces", () => {
             }),
           fc.constantFrom(
             "kvm_entry: vcpu 0",
+            "kvm_entry: vcpu 99999999999",
             "kvm_userspace_exit: reason KVM_EXIT_IO (2)",
             "kvm_userspace_exit: reason error (22)",
           ),
@@ -118,7 +119,10 @@ describe("traces", () => {
           fc
             .tuple(fc.constantFrom("read", "write", "unsatisfied-read"), fc.nat(64), fc.bigInt(0n, (1n << 64n) - 1n))
             .map(([access, size, at]) => `kvm_mmio: mmio ${access} len ${size} gpa 0x${at.toString(16)} val 0x0`),
-          fc.constant("kvm_fast_mmio: fast mmio at gpa 0xfe000000"),
+          fc.constantFrom(
+            "kvm_fast_mmio: fast mmio at gpa 0xfe000000",
+            "kvm_fast_mmio: fast mmio at gpa 0xfe00000000000000",
+          ),
         ),
       })
       .map(
@@ -160,6 +164,10 @@ describe("traces", () => {
       text += `x-${index % 5000} [000] 1.000000: kvm_exit: vcpu 0 reason r${index} rip 0x1 info 0 0\n`;
       text += `x-${index % 5000} [000] 1.000001: kvm_mmio: mmio read len 4 gpa 0x${(index * 4096).toString(16)} val 0x0\n`;
     }
+    // Without an exit, at a page more.
+    text += "x-1 [000] 2.000000: kvm_entry: vcpu 0\n";
+    text += "x-1 [000] 2.000001: kvm_mmio: mmio read len 4 gpa 0xfff00000 val 0x0\n";
+    text += `x-1 [000] 3.000000: kvm_entry: ${"x".repeat(5000)}\n`;
     analysis.push(encode(text));
     const report = analysis.end();
     consistent(report);
@@ -168,6 +176,7 @@ describe("traces", () => {
     expect(report.vcpus.length).toBe(4096);
     expect(report.reasons.length).toBeLessThanOrEqual(513);
     expect(report.source.malformed).toBeGreaterThan(0);
+    expect(report.exits.outside).toBe(1);
   });
 });
 
@@ -179,6 +188,8 @@ describe("what is no trace", () => {
     ["a recording of perf", encode("PERFILE2\0\0"), "TRACE_BINARY", /perf script -i x/],
     ["one of trace-cmd", encode("\x17\x08\x44tracing6\0"), "TRACE_BINARY", /trace-cmd report x/],
     ["compressed", Uint8Array.of(0x1f, 0x8b, 8), "TRACE_BINARY", /gzip -d/],
+    ["compressed by xz", Uint8Array.of(0xfd, ...encode("7zXZ\0")), "TRACE_BINARY", /xz -d/],
+    ["compressed by zstd", Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, 4), "TRACE_BINARY", /zstd -d/],
     ["nothing", new Uint8Array(), "TRACE_EMPTY", /no event of KVM in 0 lines/],
     ["other text", encode("hello\nkvm_exit\n"), "TRACE_EMPTY", /no event of KVM in 2 lines/],
     [

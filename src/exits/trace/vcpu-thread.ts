@@ -124,8 +124,8 @@ export class VcpuThread {
   }
 
   /** The exit that ends here. */
-  entry(vcpu: number | undefined, at: number): FinishedExit | undefined {
-    if (vcpu !== undefined) this.vcpu = vcpu;
+  entry(vcpu: number, at: number): FinishedExit | undefined {
+    this.vcpu = vcpu;
     const { open } = this;
     this.open = undefined;
     if (open === undefined) return undefined;
