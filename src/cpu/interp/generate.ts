@@ -364,14 +364,18 @@ function fetchOpcode(x: InterpreterBuilder, pc: Variable): { px: Expr; opcode: E
     x.set(pc, x.add(x.get(pc), 1));
     return { px: initialPrefixes(x), opcode };
   }
-  const word = x.load("i32", 2, x.get(pc));
-  const isRex = x.let(x.eq(x.and(word, 0xf0), 0x40));
-  const rex = x.let(x.select(isRex, x.or(x.and(word, 0xf), PX.rex), x.i32(0)));
-  // REX.W (8) makes the attribute 64 bits: one more in bit 24.
-  const px = x.let(x.add(x.or(x.shl(x.and(rex, PX.rexW), PX.attributeShift - 3), rex), ATTRIBUTE[32]));
-  const opcode = x.let(x.and(x.shrU(word, x.shl(isRex, 3)), 0xff));
-  x.set(pc, x.add(x.add(x.get(pc), 1), isRex));
-  return { px, opcode };
+  const opcode = x.variable("i32", x.load("i32", 1, x.get(pc)));
+  const px = x.variable("i32", ATTRIBUTE[32]);
+  const isRex = x.eq(x.and(x.get(opcode), 0xf0), 0x40);
+  x.if(isRex, () => {
+    const rex = x.let(x.and(x.get(opcode), 0xf));
+    // REX.W (8) makes the attribute 64 bits: one more in bit 24.
+    x.set(px, x.add(x.or(x.shl(x.and(rex, PX.rexW), PX.attributeShift - 3), rex), ATTRIBUTE[32] | PX.rex));
+    x.set(opcode, x.load("i32", 1, x.get(pc), 1));
+    x.set(pc, x.add(x.get(pc), 1));
+  });
+  x.set(pc, x.add(x.get(pc), 1));
+  return { px: x.get(px), opcode: x.get(opcode) };
 }
 
 /** The instruction at `CPU.startPc`, which has legacy prefixes: takes them all, then goes through the function table. */
