@@ -66,16 +66,24 @@ export class PageAccess {
 
   /** Writes `bytes` from the scratch slot, from its byte `at`. */
   write(linear: number, physical: number, entry: number, at: number, bytes: number): boolean {
-    let data = this.scratch.subarray(at, at + bytes);
     if (physical >= MONITOR_PAGE) {
       const { handlers } = this.memory;
       const handler = handlers.virtual.hypervisorAt(linear)!;
-      data = data.slice();
+      const data = this.scratch.slice(at, at + bytes);
       if (handlers.hypervisorWrite(handler, linear, data, this.watched.cpuSource))
         this.memory.bytes.set(data, handler.host + linear - handler.start);
       return true;
     }
     const watched = (this.flags(physical) & PAGE_FLAG.watchedWrite) !== 0;
+    // Most that come here write to a page for the first time; a view of the bytes would take longer than they do.
+    if (!watched && entry !== 0) {
+      if ((entry & PAGE_ENTRY.writable) === 0) return true;
+      const host = hostOf(entry, physical);
+      for (let i = 0; i < bytes; i++) this.memory.bytes[host + i] = this.scratch[at + i]!;
+      this.markDirty(physical);
+      return true;
+    }
+    let data = this.scratch.subarray(at, at + bytes);
     if (watched && this.memory.handlers.covers(physical, bytes)) {
       data = data.slice();
       if (entry === 0 && this.watched.report("write", physical, linear, data, true) === OUTCOME.swallowed) return true;
@@ -85,7 +93,7 @@ export class PageAccess {
       if ((entry & PAGE_ENTRY.writable) === 0) return true;
       this.memory.bytes.set(data, hostOf(entry, physical));
       this.markDirty(physical);
-      if (watched) this.memory.handlers.written(physical, bytes);
+      this.memory.handlers.written(physical, bytes);
       return true;
     }
     if (this.io.mmioWrite(physical, bytes, data) !== WAIT) return true;
