@@ -98,4 +98,30 @@ describe("timer queue", () => {
     expect(timer.deadline).toBeUndefined();
     expect(queue.nextDeadline).toBe(Number.POSITIVE_INFINITY);
   });
+
+  it.each([0, 1000, 1.3e16])("goes on behind a timer that asks for the same time again and again, at %d ns", (now) => {
+    const queue = new TimerQueue();
+    let fired = 0;
+    const again = queue.create(() => {
+      fired++;
+      again.set(now);
+    });
+    again.set(now);
+    for (let time = now; fired < 5; time = queue.nextDeadline) {
+      queue.fireDue(time);
+      expect(queue.nextDeadline).toBeGreaterThan(time);
+      expect(queue.nextDeadline).toBeLessThan(time + 8);
+    }
+  });
+
+  it("takes a deadline in the far future for none", () => {
+    const queue = new TimerQueue();
+    const timer = queue.create(() => {});
+    timer.set(2 ** 61);
+    expect(queue.nextDeadline).toBe(2 ** 61);
+    for (const never of [2 ** 63, Number.POSITIVE_INFINITY, Number.NaN]) {
+      timer.set(never);
+      expect(queue.nextDeadline).toBe(Number.POSITIVE_INFINITY);
+    }
+  });
 });

@@ -1,5 +1,8 @@
 import type { Timer } from "./types.ts";
 
+/** 146 years, half of what an i64 holds: no guest gets there by sleeping from one timer to the next. */
+const END_OF_TIME = 2 ** 62;
+
 /** Timers of one machine on virtual time. Equal deadlines fire in the order in which the timers were created. */
 export class TimerQueue {
   /** The earliest deadline has become earlier: the CPU's slice must be cut. */
@@ -19,14 +22,18 @@ export class TimerQueue {
   }
 
   /**
-   * Fires everything due at `now`, earliest first. A timer that arms itself again with a deadline that is due too fires
-   * again before this returns (a periodic device catches up), so a period must never be zero.
+   * Fires everything due at `now`, earliest first. A timer that arms itself again with a later deadline that is due too
+   * fires again before this returns: a periodic device catches up.
    */
   fireDue(now: number): void {
     while (this.heap.length > 0 && this.heap[0].deadlineNs <= now) {
       const timer = this.heap[0];
+      const { deadlineNs } = timer;
       this.remove(timer);
       timer.fire();
+      // Times beyond 2^53 ns (104 days) are rounded: a timer may find itself a little early, and ask for the same again.
+      if (timer.position >= 0 && timer.deadlineNs <= deadlineNs)
+        timer.set(Math.max(now + 1, now * (1 + Number.EPSILON)));
     }
   }
 
@@ -101,7 +108,7 @@ class QueuedTimer implements Timer {
   }
 
   set(deadlineNs: number): void {
-    if (Number.isFinite(deadlineNs)) {
+    if (deadlineNs < END_OF_TIME) {
       this.deadlineNs = deadlineNs;
       this.queue.arm(this);
     } else {

@@ -112,8 +112,9 @@ export function checkSnapshot(snapshot: MachineSnapshot): void {
   checkVersion(snapshot.version);
   const { clock, cpu, memory, devices } = snapshot;
   const isRecord = (value: unknown) => typeof value === "object" && value !== null;
-  const isTime = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
-  const whole = isRecord(clock) && isTime(clock.now) && isTime(clock.retired) && cpu instanceof Uint8Array;
+  /** Of a time that passed 2^53 ns, what rounding has left. */
+  const isCount = (value: unknown) => Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 63;
+  const whole = isRecord(clock) && isCount(clock.now) && isCount(clock.retired) && cpu instanceof Uint8Array;
   if (!whole || !isRecord(memory) || !isRecord(devices)) throw invalid("parts of the snapshot are missing");
 }
 
