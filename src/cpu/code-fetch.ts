@@ -122,8 +122,11 @@ export class CodeFetch {
       if ((opcode & 0xf0) === 0xa0 || (opcode & 0xfc) === 0x6c || opcode === 0xd7) return false;
     }
     const modrm = code[at + 1]!;
-    const nearStack = Math.abs(linear - state.number(CPU.gpr + RSP * 8)) <= 16;
-    if ((opcode === 0xff || opcode === 0x8f) && nearStack) return true;
+    if (opcode === 0xff || opcode === 0x8f) {
+      // Of a register there is no other access than the one to the stack. Large addresses are rounded here.
+      const near = Math.max(16, Math.abs(linear) * 4 * Number.EPSILON);
+      if (modrm >= 0xc0 || Math.abs(linear - state.number(CPU.gpr + RSP * 8)) <= near) return true;
+    }
     if (override || modrm >= 0xc0 || rexB) return false;
     const rm = modrm & 7;
     if (rm === 4) {

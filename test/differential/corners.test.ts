@@ -18,6 +18,7 @@ import {
 } from "./state.ts";
 
 const UD = 6;
+const SS = 12;
 const GP = 13;
 const PF = 14;
 const BEYOND_CODE = CODE_BASE + CODE_SIZE;
@@ -28,7 +29,7 @@ interface Corner {
   readonly code: readonly number[];
   /** Default: at the end of the code page. Nothing follows it. */
   readonly codeOffset?: number;
-  readonly rbx?: number;
+  readonly rbx?: number | bigint;
   /** #BP: what follows the code is INT3. */
   readonly expected: { readonly vector: number; readonly error?: number; readonly cr2?: number };
 }
@@ -126,6 +127,24 @@ const areas: Corner[] = [
   },
 ].map((corner) => ({ codeOffset: 0x100, ...corner }) as Corner);
 
+/** mov rsp, rbx: to an address that is not canonical, which a number of 53 bits does not tell from the one 8 below. */
+const stacks: Corner[] = (
+  [
+    ["PUSH of a register by FF /6", [0x41, 0xff, 0xf7]],
+    ["PUSH of memory", [0xff, 0x35, 0, 0, 0, 0]],
+    ["POP to a register by 8F /0", [0x8f, 0xc7]],
+    ["CALL through a register", [0xff, 0xd7]],
+    ["PUSH of a register", [0x57]],
+  ] as const
+).map(([name, code]) => ({
+  name: `${name}, the stack is not canonical`,
+  mode: 64,
+  code: [0x48, 0x89, 0xdc, ...code],
+  codeOffset: 0x100,
+  rbx: 2n ** 60n + 132n,
+  expected: { vector: SS },
+}));
+
 function caseOf({ mode, code, codeOffset = CODE_SIZE - code.length, rbx = 0 }: Corner): MachineCase {
   const gpr = new BigUint64Array(16);
   gpr[3] = BigInt(rbx);
@@ -142,7 +161,7 @@ function seen({ vector, error, cr2 }: Outcome): object {
   return { vector, ...(vector >= GP && { error }), ...(vector === PF && { cr2: Number(cr2) }) };
 }
 
-const corners = [...lengths, ...registers, ...areas];
+const corners = [...lengths, ...registers, ...areas, ...stacks];
 const hasOracle = process.platform === "linux" && process.arch === "x64" && existsSync("/usr/bin/gcc");
 
 describe.each<Mode>([64, 32])("%i-bit corners", (mode) => {
