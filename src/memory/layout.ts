@@ -5,8 +5,6 @@
 
 /** Static data of the soft-float module. */
 export const SOFTFLOAT_DATA = 0x1000;
-/** Constant tables of the interpreter (parity, byte-register offsets, ...). */
-export const TABLES_BASE = 0x4000;
 /** The machine's clock, readable by emitted code; see `CLOCK`. */
 export const CLOCK_BASE = 0x8000;
 /** Fixed slots that devices get from `host.registers`. */

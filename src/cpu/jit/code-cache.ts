@@ -256,10 +256,14 @@ export class CodeCache {
     // WebAssembly gives signed numbers.
     const host = signedHost >>> 0;
     const rip = state.u64(CPU.rip);
-    const found = this.code.get(host)?.find((one) => one.rip === rip && one.context === context);
+    const found = this.compiledAt(host, rip, context);
     if (found === undefined) return this.want(host, rip, context);
     this.enterJumpCache(found);
     return 1;
+  }
+
+  private compiledAt(host: number, rip: bigint, context: number): Compiled | undefined {
+    return this.code.get(host)?.find((one) => one.rip === rip && one.context === context);
   }
 
   private enterJumpCache(one: Compiled): void {
@@ -308,7 +312,7 @@ export class CodeCache {
       return 0;
     }
     this.compileWaiting();
-    const found = this.code.get(host)?.find((one) => one.rip === rip && one.context === context);
+    const found = this.compiledAt(host, rip, context);
     if (found === undefined) return 0;
     this.enterJumpCache(found);
     return 1;
@@ -412,7 +416,7 @@ export class CodeCache {
   private add({ region, context, dx }: Waiting, run: CallableFunction, sites: readonly number[]): void {
     const { host } = region;
     const rip = BigInt.asUintN(64, region.rip);
-    const before = this.code.get(host)?.find((one) => one.rip === rip && one.context === context);
+    const before = this.compiledAt(host, rip, context);
     if (before !== undefined) {
       this.drop(before);
       this.statistics.recompilations++;

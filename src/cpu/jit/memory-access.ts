@@ -331,7 +331,7 @@ export abstract class MemoryAccess extends DeviceAccess {
 
   /**
    * Does `found` with the host address of what is accessed, by its site or the TLB; `missed` when neither knows its page.
-   * Either is written once, or `found` twice.
+   * With a site, `found` is written twice.
    */
   private lookUp(
     { linear, bytes, tag, site }: { linear: Expr; bytes: number; tag: number; site: number | undefined },
