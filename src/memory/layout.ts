@@ -16,7 +16,7 @@ export const VCPU_SIZE = 0x4000;
 export const VCPU_MAX = 4;
 /** How often code was reached, by its host address: 8 bytes each (address, i32 countdown). */
 export const HOT_BASE = VCPU_BASE + VCPU_SIZE * VCPU_MAX;
-export const HOT_ENTRIES = 8192;
+export const HOT_ENTRIES = 65_536;
 /** Compiled code by its linear address, see `cpu/jit/dispatcher.ts`. */
 export const JUMP_CACHE_BASE = HOT_BASE + HOT_ENTRIES * 8;
 export const JUMP_CACHE_ENTRIES = 4096;

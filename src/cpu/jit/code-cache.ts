@@ -22,6 +22,10 @@ import type { RegionCompiler } from "./region-compiler.ts";
 
 const placeKey = (host: number, rip: bigint, context: number): string => `${host}/${rip}/${context}`;
 
+/** Host addresses of its blocks. */
+const startsOf = ({ host, blocks }: Region): number[] =>
+  blocks.map(({ instructions }) => host + instructions[0]!.offset);
+
 /** What the compiler is told about when to work, and how much of it to keep. */
 export interface CodeCacheOptions {
   /** How often a place is reached before it is compiled. 0: at the first time, without waiting for others. */
@@ -65,6 +69,8 @@ interface Compiled {
   readonly slot: number;
   readonly instructions: number;
   readonly blocks: number;
+  /** Host addresses of blocks that are not to become regions of their own yet. */
+  readonly patient: Set<number>;
   /** What it was found with. */
   readonly codeContext: CodeContext;
   readonly dx: number;
@@ -296,6 +302,10 @@ export class CodeCache {
     // What is reached as often again while it waits has waited long enough.
     const urgent = this.waiting.has(key);
     if (!urgent) {
+      if (this.threshold > 0 && this.isPartOfAnother(host, rip, context)) {
+        this.countdown(host, this.threshold);
+        return 0;
+      }
       const changes = this.recentChanges(host >>> PAGE_SHIFT);
       if (changes > PATIENCE && this.mustWait(host, changes)) return 0;
       const region = this.findRegion(host, rip, codeContext(this.state));
@@ -316,6 +326,24 @@ export class CodeCache {
     if (found === undefined) return 0;
     this.enterJumpCache(found);
     return 1;
+  }
+
+  /**
+   * A block of code that waits or is compiled begins there: most of those who come will soon come by way of that. Once it
+   * is compiled it may be reached as often again before it becomes a region of its own.
+   */
+  private isPartOfAnother(host: number, rip: bigint, context: number): boolean {
+    const distance = BigInt.asUintN(64, rip - BigInt(host));
+    for (const { region, context: other } of this.waiting.values()) {
+      const same = other === context && BigInt.asUintN(64, region.rip - BigInt(region.host)) === distance;
+      if (same && startsOf(region).includes(host)) return true;
+    }
+    let first = false;
+    for (const one of this.pages.get(host >>> PAGE_SHIFT)?.regions ?? []) {
+      const same = one.context === context && BigInt.asUintN(64, one.rip - BigInt(one.host)) === distance;
+      if (same && one.patient.delete(host)) first = true;
+    }
+    return first;
   }
 
   private recentChanges(number: number): number {
@@ -434,6 +462,7 @@ export class CodeCache {
       slot,
       instructions: region.instructions,
       blocks: region.blocks.length,
+      patient: new Set(startsOf(region)),
       codeContext: region.context,
       dx,
       sites,
