@@ -1,6 +1,7 @@
 /** What a machine is given, checked. All of it throws `PorticoError` `ARGUMENT`. */
 
 import {
+  array,
   bigint,
   boolean,
   bytes,
@@ -13,6 +14,7 @@ import {
   oneOf,
   optional,
   text,
+  whole,
 } from "../arguments.ts";
 import { PorticoError } from "../errors.ts";
 import { IO_PATHS } from "../exits/index.ts";
@@ -25,11 +27,19 @@ const MACHINE = {
   compile: optional(oneOf(["auto", "always", "never"])),
   ioPath: optional(oneOf(IO_PATHS)),
   hypercalls: optional(boolean),
-  disks: optional({ wanted: "an array of BlockStorage", holds: Array.isArray }),
+  disks: optional(array("BlockStorage")),
 };
 
-/** Some of what a machine calls: enough to tell a disk from a file's name or its bytes. */
-const DISK = { sectorCount: number, read: callback, write: callback };
+/** What a machine asks of a `BlockStorage`. */
+const DISK = {
+  sectorCount: whole(1),
+  writable: boolean,
+  read: callback,
+  write: callback,
+  flush: callback,
+  save: callback,
+  load: callback,
+};
 
 interface Given {
   readonly files?: Readonly<Record<string, unknown>>;

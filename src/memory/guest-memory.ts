@@ -525,6 +525,10 @@ export class GuestMemory {
    */
   check(snapshot: MemorySnapshot): void {
     const { ramBytes, extraBytes } = this.layout;
+    const isWhole = [snapshot.ramBytes, snapshot.extraBytes].every(
+      (bytes) => Number.isInteger(bytes) && bytes % PAGE_SIZE === 0 && bytes >= 0,
+    );
+    if (!isWhole || typeof snapshot.a20 !== "boolean") throw notMemory();
     if (snapshot.version !== 1 || snapshot.ramBytes !== ramBytes || snapshot.extraBytes > extraBytes) {
       throw new MemoryError(
         "SNAPSHOT_MISMATCH",
@@ -532,10 +536,8 @@ export class GuestMemory {
       );
     }
     const limits = { ram: ramBytes, extra: snapshot.extraBytes };
-    const isWhole = Number.isInteger(snapshot.extraBytes / PAGE_SIZE) && snapshot.extraBytes >= 0;
     const packed = isPacked(snapshot.ram, limits.ram) && isPacked(snapshot.extra, limits.extra);
-    if (isWhole && packed && isMap(snapshot.map, limits)) return;
-    throw new MemoryError("SNAPSHOT_INVALID", "the snapshot's memory is not what Portico saves: give another snapshot");
+    if (!packed || !isMap(snapshot.map, limits)) throw notMemory();
   }
 
   /** The first half of `load`, after `check`: what lies where. */
@@ -637,4 +639,8 @@ export class GuestMemory {
   private flushListeners(): void {
     for (const listener of [...this.listeners]) listener.flush();
   }
+}
+
+function notMemory(): MemoryError {
+  return new MemoryError("SNAPSHOT_INVALID", "the snapshot's memory is not what Portico saves: give another snapshot");
 }
