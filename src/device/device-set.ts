@@ -1,4 +1,14 @@
-import { boolean, callback, checkArgument, checkMembers, number, oneOf, optional, whole } from "../arguments.ts";
+import {
+  boolean,
+  callback,
+  checkArgument,
+  checkMembers,
+  describe,
+  number,
+  oneOf,
+  optional,
+  whole,
+} from "../arguments.ts";
 import { PorticoError } from "../errors.ts";
 import { CoalescedRing, RING_CAPACITY_MAX } from "../io/coalesced-ring.ts";
 import { READ_MODE, WRITE_MODE } from "../io/mmio-space.ts";
@@ -365,7 +375,7 @@ class DeviceInstance implements DeviceHost {
     if (fits) throw new PorticoError("SNAPSHOT_INVALID", `the snapshot's '${this.name}' holds what no device saves`);
     throw new PorticoError(
       "SNAPSHOT_MISMATCH",
-      `the snapshot's '${this.name}' is a ${saved.class} of format ${saved.version}; the machine's is a ${name} of format ${version}`,
+      `the snapshot's '${this.name}' is a ${describe(saved.class)} of format ${describe(saved.version)}; the machine's is a '${name}' of format ${version}`,
     );
   }
 

@@ -1,4 +1,4 @@
-import { bytes, callback, checkArgument } from "../arguments.ts";
+import { bytes, callback, checkArgument, describe } from "../arguments.ts";
 import { SoftwareVcpu, type VcpuExit } from "../cpu/engine.ts";
 import { CPU } from "../cpu/state.ts";
 import { DeviceSet } from "../device/device-set.ts";
@@ -705,7 +705,11 @@ export class Machine {
       this.restoreParts(before.map, before.clock, before.cpu, devices);
       this.vcpu.stateChanged();
       if (error instanceof PorticoError && error.code.startsWith("SNAPSHOT_")) throw error;
-      throw new PorticoError("SNAPSHOT_INVALID", `the snapshot holds what no device saved: ${error}`, { cause: error });
+      throw new PorticoError(
+        "SNAPSHOT_INVALID",
+        `the snapshot holds what no device saved: ${error instanceof Error ? error.message : describe(error)}`,
+        { cause: error },
+      );
     }
     this.memory.loadContents(snapshot.memory);
     this.handles.load(snapshot.handles ?? []);

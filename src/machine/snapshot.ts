@@ -1,4 +1,4 @@
-import { checkArgument, bytes as isBytes } from "../arguments.ts";
+import { checkArgument, describe, bytes as isBytes } from "../arguments.ts";
 import type { SavedDevice } from "../device/device-set.ts";
 import { PorticoError } from "../errors.ts";
 import type { SavedHandles } from "../exits/handles.ts";
@@ -143,6 +143,6 @@ function checkVersion(version: number): void {
   if (version === SNAPSHOT_VERSION) return;
   throw new PorticoError(
     "SNAPSHOT_MISMATCH",
-    `snapshot version ${version}: this Portico reads version ${SNAPSHOT_VERSION}`,
+    `snapshot version ${describe(version)}: this Portico reads version ${SNAPSHOT_VERSION}`,
   );
 }

@@ -7,6 +7,7 @@
  * Two faces: what loaders use throws a `MemoryError` when something does not fit (a user's mistake); the accessors of devices never throw and never leave guest memory: holes read as all ones and drop writes,
  * ROM drops writes. A20 masks the CPU's addresses only: bus masters drive the whole address.
  */
+import { describe } from "../arguments.ts";
 import { AccessHandlers } from "./access-handlers.ts";
 import { hex, MemoryError } from "./errors.ts";
 import { type Layout, PAGE_FLAG, PAGE_SHIFT, PAGE_SIZE, planLayout, RAM_MAX } from "./layout.ts";
@@ -532,7 +533,7 @@ export class GuestMemory {
     if (snapshot.version !== 1 || snapshot.ramBytes !== ramBytes || snapshot.extraBytes > extraBytes) {
       throw new MemoryError(
         "SNAPSHOT_MISMATCH",
-        `the snapshot (version ${snapshot.version}) holds ${snapshot.ramBytes / ONE_MIB} MiB of RAM and ${snapshot.extraBytes} bytes of ROM; this machine has ${ramBytes / ONE_MIB} MiB and room for ${extraBytes} bytes (version 1)`,
+        `the snapshot (version ${describe(snapshot.version)}) holds ${snapshot.ramBytes / ONE_MIB} MiB of RAM and ${snapshot.extraBytes} bytes of ROM; this machine has ${ramBytes / ONE_MIB} MiB and room for ${extraBytes} bytes (version 1)`,
       );
     }
     const limits = { ram: ramBytes, extra: snapshot.extraBytes };
