@@ -19,6 +19,7 @@ export const bytes: Rule = {
   holds: (value) => Object.prototype.toString.call(value) === "[object Uint8Array]",
 };
 export const notNaN: Rule = { wanted: "a number", holds: (value) => typeof value === "number" && !Number.isNaN(value) };
+export const wholeNumber: Rule = { wanted: "a whole number", holds: Number.isSafeInteger };
 export const linearAddress: Rule = {
   wanted: "an address, a whole number or a bigint",
   holds: (value) => Number.isInteger(value) || typeof value === "bigint",

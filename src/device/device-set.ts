@@ -13,9 +13,19 @@ import { PorticoError } from "../errors.ts";
 import { CoalescedRing, RING_CAPACITY_MAX } from "../io/coalesced-ring.ts";
 import { READ_MODE, WRITE_MODE } from "../io/mmio-space.ts";
 import type { RawDispatch } from "../io/raw-dispatch.ts";
-import type { MmioReadMode, MmioWriteMode, Range, RangeHandlers, Region } from "../io/types.ts";
+import type {
+  MmioReadMode,
+  MmioWriteMode,
+  Range,
+  RangeHandlers,
+  Region,
+  Ring0Read,
+  Ring0Write,
+  Ring3Read,
+  Ring3Write,
+} from "../io/types.ts";
 import { createClock } from "./clock.ts";
-import { rangeHandlers } from "./handlers.ts";
+import { byContext, rangeHandlers } from "./handlers.ts";
 import type { InterruptLines, LineSource } from "./interrupt-lines.ts";
 import type { PciBus } from "./pci/bus.ts";
 import { PciFunctionModel, type SavedPciFunction } from "./pci/function.ts";
@@ -166,6 +176,14 @@ const handler = optional({
   wanted: "a function, raw(), ring3() or an object of them",
   holds: (value) => typeof value === "function" || (typeof value === "object" && value !== null),
 });
+const CONTEXTS = {
+  raw: optional({
+    wanted: "what raw() gives",
+    holds: (value) => typeof value === "object" && value !== null && "kind" in value && value.kind === "raw",
+  }),
+  ring0: optional(callback),
+  ring3: optional(callback),
+};
 const HANDLERS = {
   read: handler,
   write: handler,
@@ -420,6 +438,10 @@ class DeviceInstance implements DeviceHost {
   private compile(handlers: Handlers): RangeHandlers {
     const { ring } = this;
     checkMembers(`the object of handlers of '${this.name}'`, handlers, HANDLERS);
+    for (const direction of ["read", "write"] as const) {
+      const contexts = byContext<Ring0Read | Ring0Write, Ring3Read | Ring3Write>(handlers[direction]);
+      checkMembers(`'${direction}' of the object of handlers of '${this.name}'`, contexts, CONTEXTS);
+    }
     this.hasHandlers = true;
     const compiled = rangeHandlers(handlers, this.raw.compile(handlers));
     if (handlers.coalesce) this.checkCoalesced(compiled);

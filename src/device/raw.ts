@@ -1,3 +1,4 @@
+import { callback, checkArgument } from "../arguments.ts";
 import { constantOf, type Expr, type FunctionBuilder, type Operand } from "../emit/index.ts";
 import { PorticoError } from "../errors.ts";
 import type { RawSite, RawWidth } from "../io/types.ts";
@@ -15,6 +16,7 @@ export type RawWriteBuilder = (x: RawBuilder) => void;
  * and what it builds becomes a WebAssembly function (and, in a compiling engine, part of the guest's own code).
  */
 export function raw(build: RawReadBuilder | RawWriteBuilder): RawHandler {
+  checkArgument("what raw() is given", build, callback);
   return { kind: "raw", build };
 }
 

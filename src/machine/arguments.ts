@@ -15,6 +15,7 @@ import {
   optional,
   text,
   whole,
+  wholeNumber,
 } from "../arguments.ts";
 import { PorticoError } from "../errors.ts";
 import { IO_PATHS } from "../exits/index.ts";
@@ -73,7 +74,7 @@ export function checkDevice(deviceClass: unknown, name: unknown): void {
 const WATCHING = { addressSpace: optional(linearAddress), name: optional(text) };
 
 const WATCH = {
-  physical: optional(number),
+  physical: optional(wholeNumber),
   virtual: optional(linearAddress),
   length: optional(number),
   access: optional(oneOf(["write", "all"])),

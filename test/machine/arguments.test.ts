@@ -12,6 +12,7 @@ import {
   memoryStorage,
   PorticoError,
   raw,
+  ring3,
 } from "../../src/index.ts";
 
 const PORCH = readFileSync(join(import.meta.dirname, "..", "..", "guests", "porch", "porch.elf"));
@@ -175,6 +176,19 @@ describe("arguments of the wrong type", () => {
       () => device((host) => host.registers({ a: "u12" })),
       `'a' of 'lamp' is 'u12': give "u8" or`,
     ],
+    ["no raw handler", () => (raw as Untyped)(), "what raw() is given is undefined: give a function"],
+    ["no ring-3 handler", () => (ring3 as Untyped)({}), "what ring3() is given is an object (Object)"],
+    [
+      "a function for a raw handler",
+      () => device((host) => host.ports(PORT, { read: { raw: () => 5 } })),
+      "'raw' of 'read' of the object of handlers of 'lamp' is a function: give what raw() gives, or nothing",
+    ],
+    [
+      "a ring-0 handler",
+      () => device((host) => host.ports(PORT, { write: { ring0: 5 } })),
+      "'ring0' of 'write' of the object of handlers of 'lamp' is 5: give a function, or nothing",
+    ],
+    ["a page", () => machine().watch({ physical: Number.NaN }, () => {}), "'physical' of what watch() is given is NaN"],
     ["no registers", () => device((host) => host.registers()), "the registers of 'lamp' is undefined"],
     ["words", () => device((host) => host.words(-1)), "is -1: give a whole number from 1 up"],
     ["a line", () => device((host) => host.interrupt(24)), "is 24: give a whole number from 0 to 23"],
