@@ -18,6 +18,8 @@ export const bytes: Rule = {
   wanted: "a Uint8Array",
   holds: (value) => Object.prototype.toString.call(value) === "[object Uint8Array]",
 };
+export const notNaN: Rule = { wanted: "a number", holds: (value) => typeof value === "number" && !Number.isNaN(value) };
+export const wholeNumber: Rule = { wanted: "a whole number", holds: Number.isSafeInteger };
 export const linearAddress: Rule = {
   wanted: "an address, a whole number or a bigint",
   holds: (value) => Number.isInteger(value) || typeof value === "bigint",
@@ -29,8 +31,19 @@ export function object(wanted: string): Rule {
   return { wanted, holds: (value) => isObject(value) && !Array.isArray(value) };
 }
 
+export function array(ofWhat: string): Rule {
+  return { wanted: `an array of ${ofWhat}`, holds: Array.isArray };
+}
+
 export function optional({ wanted, holds }: Rule): Rule {
   return { wanted: `${wanted}, or nothing`, holds: (value) => value === undefined || holds(value) };
+}
+
+export function whole(least: number, most = Number.MAX_SAFE_INTEGER): Rule {
+  const to = most === Number.MAX_SAFE_INTEGER ? "up" : `to ${most}`;
+  const holds = (value: unknown) =>
+    Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most;
+  return { wanted: `a whole number from ${least} ${to}`, holds };
 }
 
 export function oneOf(values: readonly string[]): Rule {
@@ -54,10 +67,11 @@ export function checkMembers(name: string, value: unknown, rules: Readonly<Recor
   }
 }
 
-function describe(value: unknown): string {
+/** What a value is, for a message. */
+export function describe(value: unknown): string {
   if (typeof value === "string") return `'${value}'`;
   if (typeof value === "function") return "a function";
   if (Array.isArray(value)) return "an array";
-  if (isObject(value)) return `an object (${value.constructor?.name ?? "without a class"})`;
+  if (isObject(value)) return `an object (${Object.getPrototypeOf(value)?.constructor?.name ?? "without a class"})`;
   return typeof value === "bigint" ? `${value}n` : String(value);
 }

@@ -1,4 +1,4 @@
-import { assert } from "../errors.ts";
+import { checkArgument, whole } from "../arguments.ts";
 import { CLOCK, CLOCK_RATE_SHIFT } from "../memory/layout.ts";
 import type { Clock, Counter } from "./types.ts";
 
@@ -41,9 +41,12 @@ export function timeOfTicks(ticks: number, hz: number): number {
   return seconds * NS_PER_SECOND + quotient * SPLIT + Math.ceil(lower / hz);
 }
 
-/** A counter at `hz` (a positive integer up to 2^34) over `now`. Exact while its value is a safe integer. */
+/**
+ * A counter at `hz` (a positive integer up to 2^34) over `now`. Exact while its value is a safe integer. Throws
+ * `PorticoError` `ARGUMENT`.
+ */
 export function createCounter(now: () => number, hz: number): Counter {
-  assert(Number.isInteger(hz) && hz > 0 && hz <= HZ_MAX, `a counter's frequency is an integer up to 2^34, not ${hz}`);
+  checkArgument("the frequency of a counter", hz, whole(1, HZ_MAX));
   return { hz, read: () => ticksAt(now(), hz), timeOf: (ticks) => timeOfTicks(ticks, hz) };
 }
 

@@ -19,5 +19,6 @@ export function defineDevice<Options = void, Api = void>(
 
 /** A handler that may wait: it runs in ring 3, outside the run loop, while the vCPU does nothing. */
 export function ring3<F extends Ring3Read | Ring3Write>(run: F): Ring3Handler<F> {
+  checkArgument("what ring3() is given", run, callback);
   return { kind: "ring3", run };
 }

@@ -1,13 +1,35 @@
-import { callback, checkMembers, number, optional } from "../arguments.ts";
-import { assert, PorticoError } from "../errors.ts";
-import { CoalescedRing } from "../io/coalesced-ring.ts";
+import {
+  boolean,
+  callback,
+  checkArgument,
+  checkMembers,
+  describe,
+  number,
+  oneOf,
+  optional,
+  whole,
+} from "../arguments.ts";
+import { PorticoError } from "../errors.ts";
+import { CoalescedRing, RING_CAPACITY_MAX } from "../io/coalesced-ring.ts";
+import { READ_MODE, WRITE_MODE } from "../io/mmio-space.ts";
 import type { RawDispatch } from "../io/raw-dispatch.ts";
-import type { MmioReadMode, MmioWriteMode, Range, RangeHandlers, Region } from "../io/types.ts";
+import type {
+  MmioReadMode,
+  MmioWriteMode,
+  Range,
+  RangeHandlers,
+  Region,
+  Ring0Read,
+  Ring0Write,
+  Ring3Read,
+  Ring3Write,
+} from "../io/types.ts";
 import { createClock } from "./clock.ts";
-import { rangeHandlers } from "./handlers.ts";
+import { byContext, rangeHandlers } from "./handlers.ts";
 import type { InterruptLines, LineSource } from "./interrupt-lines.ts";
 import type { PciBus } from "./pci/bus.ts";
 import { PciFunctionModel, type SavedPciFunction } from "./pci/function.ts";
+import { checkPciOptions } from "./pci/options.ts";
 import { RawCompiler, type RawModule } from "./raw-compiler.ts";
 import type { RegisterFile } from "./registers.ts";
 import type { TimerQueue } from "./timer-queue.ts";
@@ -154,8 +176,37 @@ const handler = optional({
   wanted: "a function, raw(), ring3() or an object of them",
   holds: (value) => typeof value === "function" || (typeof value === "object" && value !== null),
 });
-const HANDLERS = { read: handler, write: handler, readString: optional(callback), writeString: optional(callback) };
+const CONTEXTS = {
+  raw: optional({
+    wanted: "what raw() gives",
+    holds: (value) => typeof value === "object" && value !== null && "kind" in value && value.kind === "raw",
+  }),
+  ring0: optional(callback),
+  ring3: optional(callback),
+};
+const HANDLERS = {
+  read: handler,
+  write: handler,
+  readString: optional(callback),
+  writeString: optional(callback),
+  coalesce: optional(boolean),
+};
+const MODES = {
+  readMode: optional(oneOf(Object.keys(READ_MODE))),
+  writeMode: optional(oneOf(Object.keys(WRITE_MODE))),
+};
 const RANGE = { base: number, length: number };
+const MESSAGE = { address: whole(0), data: whole(0) };
+
+/** Whether registers, timers and lines are what `save` gives; the state is for the device to judge. */
+function hasValues({ registers, timers, lines }: SavedDevice): boolean {
+  const isNumber = (value: unknown) => typeof value === "number" && !Number.isNaN(value);
+  return (
+    registers.every((record) => Object.values(record).every(isNumber)) &&
+    timers.every((deadline) => deadline === null || (isNumber(deadline) && (deadline as number) >= 0)) &&
+    lines.every((line) => typeof line === "boolean")
+  );
+}
 
 interface SavedPart {
   save(): unknown;
@@ -173,6 +224,8 @@ class DeviceInstance implements DeviceHost {
   private readonly deviceClass: { readonly name: string; readonly version: number };
   private readonly raw: RawModule;
   private ring: CoalescedRing | undefined;
+  /** Handlers were given: those of a BAR before it has a region. */
+  private hasHandlers = false;
   private readonly registerSets: { registers: Record<string, number>; keepOnReset: boolean }[] = [];
   private readonly timers: Timer[] = [];
   private readonly lines: LineSource[] = [];
@@ -224,11 +277,14 @@ class DeviceInstance implements DeviceHost {
 
   mmio(range: Range, handlers: Handlers, options: MmioOptions = {}): Region {
     checkMembers(`the MMIO range of '${this.name}'`, range, RANGE);
+    checkMembers(`the modes of '${this.name}'`, options, MODES);
     return this.keep(this.environment.mmio.register(this.name, range, this.compile(handlers), options));
   }
 
   coalesce(capacity?: number): void {
-    assert(this.regions.length === 0, "coalesce() comes before the ranges");
+    if (this.hasHandlers)
+      throw new PorticoError("ARGUMENT", `'${this.name}' has claimed ranges already: call coalesce() before the first`);
+    checkArgument(`the capacity of coalesce() of '${this.name}'`, capacity, optional(whole(1, RING_CAPACITY_MAX)));
     this.ring = new CoalescedRing(this.environment.now, capacity);
   }
 
@@ -239,16 +295,19 @@ class DeviceInstance implements DeviceHost {
   }
 
   timer(fire: () => void): Timer {
+    checkArgument(`what a timer of '${this.name}' calls`, fire, callback);
     const timer = this.environment.timers.create(fire);
     this.timers.push(timer);
     return timer;
   }
 
   msi(address: number, data: number): void {
+    checkMembers(`the message of '${this.name}'`, { address, data }, MESSAGE);
     this.environment.msi(address, data);
   }
 
   pciFunction(options: PciFunctionOptions): PciFunction {
+    checkPciOptions(this.name, options);
     const { pci, msi } = this.environment;
     const slot = pci.chooseSlot(options.slot, options.function ?? 0);
     const pins = options.interruptPin === undefined ? [] : pci.wiring(slot, options.interruptPin);
@@ -272,18 +331,22 @@ class DeviceInstance implements DeviceHost {
   }
 
   onReset(reset: () => void): void {
+    checkArgument(`what onReset() of '${this.name}' is given`, reset, callback);
     this.resets.push(reset);
   }
 
   onDispose(dispose: () => void): void {
+    checkArgument(`what onDispose() of '${this.name}' is given`, dispose, callback);
     this.disposals.push(dispose);
   }
 
   state<T>(state: { save(): T; load(saved: T): void }): void {
+    checkMembers(`what state() of '${this.name}' is given`, state, { save: callback, load: callback });
     this.parts.push(state as SavedPart);
   }
 
   input<A extends unknown[]>(receive: (...args: A) => void): (...args: A) => void {
+    checkArgument(`what input() of '${this.name}' is given`, receive, callback);
     return this.environment.input(this.name, receive);
   }
 
@@ -326,10 +389,11 @@ class DeviceInstance implements DeviceHost {
       saved.timers.length === this.timers.length &&
       saved.lines.length === this.lines.length &&
       saved.state.length === this.parts.length;
-    if (fits) return;
+    if (fits && hasValues(saved)) return;
+    if (fits) throw new PorticoError("SNAPSHOT_INVALID", `the snapshot's '${this.name}' holds what no device saves`);
     throw new PorticoError(
       "SNAPSHOT_MISMATCH",
-      `the snapshot's '${this.name}' is a ${saved.class} of format ${saved.version}; the machine's is a ${name} of format ${version}`,
+      `the snapshot's '${this.name}' is a ${describe(saved.class)} of format ${describe(saved.version)}; the machine's is a '${name}' of format ${version}`,
     );
   }
 
@@ -374,9 +438,22 @@ class DeviceInstance implements DeviceHost {
   private compile(handlers: Handlers): RangeHandlers {
     const { ring } = this;
     checkMembers(`the object of handlers of '${this.name}'`, handlers, HANDLERS);
+    for (const direction of ["read", "write"] as const) {
+      const contexts = byContext<Ring0Read | Ring0Write, Ring3Read | Ring3Write>(handlers[direction]);
+      checkMembers(`'${direction}' of the object of handlers of '${this.name}'`, contexts, CONTEXTS);
+    }
+    this.hasHandlers = true;
     const compiled = rangeHandlers(handlers, this.raw.compile(handlers));
+    if (handlers.coalesce) this.checkCoalesced(compiled);
     if (ring === undefined) return compiled;
-    assert(!(handlers.coalesce && compiled.raw?.write), "raw writes are not collected: they are answered at once");
     return { ...compiled, ring, coalesce: handlers.coalesce ?? false };
+  }
+
+  private checkCoalesced({ raw }: RangeHandlers): void {
+    const remedy =
+      this.ring === undefined
+        ? "call host.coalesce() before the first range"
+        : raw?.write && "give a plain or a ring3 write handler: a raw one answers at once";
+    if (remedy) throw new PorticoError("ARGUMENT", `a range of '${this.name}' cannot have 'coalesce': ${remedy}`);
   }
 }

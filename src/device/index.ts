@@ -21,5 +21,12 @@ export { RawBuilder, raw } from "./raw.ts";
 export { RawCompiler } from "./raw-compiler.ts";
 export { RegisterFile } from "./registers.ts";
 export * from "./storage.ts";
+export {
+  type BoardEvent,
+  type DeviceUnderTest,
+  deviceUnderTest,
+  type LineEvent,
+  type TestOptions,
+} from "./testing.ts";
 export { TimerQueue } from "./timer-queue.ts";
 export * from "./types.ts";

@@ -1,5 +1,6 @@
+import { checkArgument, whole } from "../arguments.ts";
 import type { Expr } from "../emit/index.ts";
-import { assert } from "../errors.ts";
+import { PorticoError } from "../errors.ts";
 import type { RawBuilder } from "./raw.ts";
 import type { RegisterFile } from "./registers.ts";
 import type { InterruptLine } from "./types.ts";
@@ -24,9 +25,12 @@ export type EmitChange = (x: RawBuilder, high: Expr) => LineChange;
  * x.if(change.refused, () => x.decline());
  * change.apply();
  * ```
+ *
+ * Throws `PorticoError` `ARGUMENT` for another line: a PCI function's is driven in ring 0.
  */
 export function changeLine(x: RawBuilder, line: InterruptLine, high: Expr): LineChange {
-  assert(line instanceof LineSource, "a raw handler drives lines that `interrupt` gave");
+  if (!(line instanceof LineSource))
+    throw new PorticoError("ARGUMENT", "a raw handler drives lines that host.interrupt() gave: give changeLine() one");
   return line.emit(x, high);
 }
 
@@ -65,7 +69,7 @@ export class InterruptLines {
     return this.holders[gsi] > 0;
   }
 
-  /** A new source on line `gsi`, low. */
+  /** A new source on line `gsi`, low. Throws `PorticoError` `ARGUMENT`. */
   source(gsi: number): LineSource {
     this.check(gsi);
     return new LineSource(this, gsi);
@@ -82,7 +86,7 @@ export class InterruptLines {
   }
 
   private check(gsi: number): void {
-    assert(Number.isInteger(gsi) && gsi >= 0 && gsi < this.count, `GSI ${gsi} is not one of the ${this.count} lines`);
+    checkArgument("the number (GSI) of an interrupt line", gsi, whole(0, this.count - 1));
   }
 }
 

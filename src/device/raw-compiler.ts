@@ -1,4 +1,4 @@
-import { type Expr, ModuleBuilder, type Operand } from "../emit/index.ts";
+import { type Expr, ModuleBuilder, type Operand, OperandError } from "../emit/index.ts";
 import { assert, PorticoError } from "../errors.ts";
 import type { RawDispatch } from "../io/raw-dispatch.ts";
 import { RAW_READ, RAW_WRITE } from "../io/raw-module.ts";
@@ -35,6 +35,7 @@ export class RawCompiler {
   }
 }
 
+/** Throws `PorticoError` `ARGUMENT` when what it builds is nothing that can be built. */
 function buildInto(
   handler: RawHandler,
   site: RawSite,
@@ -44,7 +45,8 @@ function buildInto(
   const result = (handler.build as (x: RawBuilder) => Operand | undefined)(x);
   const { b } = site;
   if (site.value !== undefined) return { value: undefined, declines: x.declines };
-  assert(result !== undefined, "a raw read gives a value");
+  if (result === undefined)
+    throw new PorticoError("ARGUMENT", "a raw read handler gives no value: return what the guest reads");
   const low = typeof result === "object" && result.type === "i64" ? b.wrap(result) : b.of("i32", result);
   return { value: site.width === 4 ? low : b.and(low, 2 ** (8 * site.width) - 1), declines: x.declines };
 }
@@ -141,18 +143,14 @@ export class RawModule {
     const name = `${this.waiting.length}-${isWrite ? "write" : "read"}${width}`;
     const b = module.function(name, isWrite ? RAW_WRITE : RAW_READ);
     const status = (value: number) => (isWrite ? b.i32(value) : b.i64(value));
-    const { value, declines } = buildInto(
-      handler,
-      {
-        b,
-        width,
-        offset: b.param(0),
-        ...(isWrite && { value: b.param(1) }),
-        decline: () => b.return(status(DEFER)),
-        interrupt: (emit) => emit(),
-      },
-      this.file,
-    );
+    const { value, declines } = this.build(handler, isWrite, {
+      b,
+      width,
+      offset: b.param(0),
+      ...(isWrite && { value: b.param(1) }),
+      decline: () => b.return(status(DEFER)),
+      interrupt: (emit) => emit(),
+    });
     if (declines && !hasOuter) {
       throw new PorticoError(
         "RAW_HANDLER_NEEDS_OUTER",
@@ -167,6 +165,16 @@ export class RawModule {
     face.return(face.convert("f64", F64_CONVERT_I64_S, face.call(b, face.param(0))));
     module.export(face.name, face);
     return { face: face.name, emitted: name };
+  }
+
+  private build(handler: RawHandler, isWrite: boolean, site: RawSite): ReturnType<typeof buildInto> {
+    try {
+      return buildInto(handler, site, this.file);
+    } catch (error) {
+      if (!(error instanceof OperandError) && !(error instanceof PorticoError)) throw error;
+      const message = `a raw ${isWrite ? "write" : "read"} handler of '${this.owner}' cannot be built: ${error.message}`;
+      throw new PorticoError("ARGUMENT", message, { cause: error });
+    }
   }
 
   private begin(): ModuleBuilder {

@@ -1,5 +1,6 @@
+import { callback, checkArgument } from "../arguments.ts";
 import { constantOf, type Expr, type FunctionBuilder, type Operand } from "../emit/index.ts";
-import { assert } from "../errors.ts";
+import { PorticoError } from "../errors.ts";
 import type { RawSite, RawWidth } from "../io/types.ts";
 import { CLOCK, CLOCK_RATE_SHIFT } from "../memory/layout.ts";
 import type { RegisterFile, Slot } from "./registers.ts";
@@ -15,6 +16,7 @@ export type RawWriteBuilder = (x: RawBuilder) => void;
  * and what it builds becomes a WebAssembly function (and, in a compiling engine, part of the guest's own code).
  */
 export function raw(build: RawReadBuilder | RawWriteBuilder): RawHandler {
+  checkArgument("what raw() is given", build, callback);
   return { kind: "raw", build };
 }
 
@@ -52,8 +54,7 @@ export class RawBuilder {
 
   /** The value being written. */
   get value(): Expr {
-    assert(this.site.value, "a raw read has no value");
-    return this.site.value;
+    return this.site.value ?? misuse("a raw read has no value: x.value is for write handlers");
   }
 
   // --- registers and time -----------------------------------------------------------------------------------------
@@ -96,15 +97,14 @@ export class RawBuilder {
 
   private wordsAddress(words: Uint32Array): number {
     const address = this.file.addressOf(words);
-    assert(address !== undefined, "these words are not registers of this machine");
-    return address;
+    return address ?? misuse("these words are not registers of this machine: give what host.words() gave");
   }
 
   /** Requests an interrupt of a CPU as its pins emit it. Nothing may decline afterwards. */
   interrupt(emit: (b: FunctionBuilder) => void): void {
-    assert(this.site.interrupt, "no interrupt can be requested here");
+    const request = this.site.interrupt ?? misuse("no interrupt can be requested here: ask canInterrupt first");
     this.stored = true;
-    this.site.interrupt(() => emit(this.b));
+    request(() => emit(this.b));
   }
 
   constant(value: number): Expr {
@@ -135,7 +135,8 @@ export class RawBuilder {
 
   /** Gives the access to the next context outward, as if this one had never seen it. */
   decline(): void {
-    assert(!this.stored, "a raw handler declines after it has stored: the next context would see half an access");
+    if (this.stored)
+      misuse("a raw handler declines after it has stored: decline first, or half an access is seen twice");
     this.declined = true;
     this.site.decline();
   }
@@ -192,7 +193,11 @@ export class RawBuilder {
 
   private slot(registers: object, name: string): Slot {
     const slot = this.file.slotsOf(registers)?.get(name);
-    assert(slot, `'${name}' is not a register of this machine`);
-    return slot;
+    return slot ?? misuse(`'${name}' is not a register of this machine: give what host.registers() gave`);
   }
+}
+
+/** What a handler does wrong while it is being built. */
+function misuse(message: string): never {
+  throw new PorticoError("ARGUMENT", message);
 }

@@ -1,8 +1,10 @@
+import { checkArgument, object, oneOf, whole } from "../arguments.ts";
 import { PorticoError } from "../errors.ts";
 import { DEVICE_REGISTERS_BASE, DEVICE_REGISTERS_SIZE } from "../memory/layout.ts";
 import type { RegisterShape, Registers, RegisterType } from "./types.ts";
 
 const BYTES: Record<RegisterType, 1 | 2 | 4 | 8> = { u8: 1, u16: 2, u32: 4, u64: 8 };
+const TYPE = oneOf(Object.keys(BYTES));
 
 /** Where a register lives in the machine's WebAssembly memory. */
 export interface Slot {
@@ -22,11 +24,13 @@ export class RegisterFile {
     this.memory = memory;
   }
 
-  /** Throws `PorticoError` `DEVICE_REGISTERS_FULL` when all room is taken. */
+  /** Throws `PorticoError` `DEVICE_REGISTERS_FULL` when all room is taken, and `ARGUMENT`. */
   allocate<const S extends RegisterShape>(owner: string, shape: S): Registers<S> {
+    checkArgument(`the registers of '${owner}'`, shape, object("an object of types by name"));
     const registers = {};
     const slots = new Map<string, Slot>();
     for (const [name, type] of Object.entries(shape)) {
+      checkArgument(`the type of the register '${name}' of '${owner}'`, type, TYPE);
       const bytes = BYTES[type];
       const address = this.take(owner, bytes, bytes);
       slots.set(name, { address, bytes });
@@ -38,6 +42,7 @@ export class RegisterFile {
 
   /** As `allocate`, `count` registers of 32 bits by number. */
   allocateWords(owner: string, count: number): Uint32Array {
+    checkArgument(`the number of words of '${owner}'`, count, whole(1));
     const address = this.take(owner, 4 * count, 4);
     const words = new Uint32Array(this.memory.buffer, address, count);
     this.wordAddresses.set(words, address);

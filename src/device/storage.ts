@@ -1,7 +1,10 @@
 /** What a disk is made of: sectors behind a small interface, in memory, read-only, or with changes kept apart. */
+import { bytes as byteArray, callback, checkArgument, checkMembers, whole } from "../arguments.ts";
 import { PorticoError } from "../errors.ts";
 
 export const SECTOR_BYTES = 512;
+
+const BACKING = { sectorCount: whole(1), read: callback };
 
 /** The host failed to read or write a disk's contents while the machine ran: the guest's drive reports an error. */
 export class StorageError extends PorticoError {
@@ -12,7 +15,10 @@ export class StorageError extends PorticoError {
   }
 }
 
-/** The contents of a disk. Who opens one closes it; a machine only uses it. */
+/**
+ * The contents of a disk. Who opens one closes it; a machine only uses it. All of it is synchronous. What it throws other
+ * than a `StorageError` ends the machine's `run`.
+ */
 export interface BlockStorage {
   /** At least 1. */
   readonly sectorCount: number;
@@ -50,13 +56,15 @@ function mismatch(what: string): PorticoError {
  * A disk in memory: `bytes` itself, which writes change. A snapshot holds all of it. Throws `PorticoError` `DISK_SIZE`.
  */
 export function memoryStorage(bytes: Uint8Array): BlockStorage {
+  checkArgument("what memoryStorage() is given", bytes, byteArray);
   return {
     sectorCount: sectorsOf(bytes.length, "the disk in memory"),
     writable: true,
     read: (sector, into) => into.set(bytes.subarray(sector * SECTOR_BYTES, sector * SECTOR_BYTES + into.length)),
     write: (sector, from) => bytes.set(from, sector * SECTOR_BYTES),
     flush() {},
-    save: () => bytes.slice(),
+    // A Buffer's own slice does not copy.
+    save: () => new Uint8Array(bytes),
     load(saved) {
       if (!(saved instanceof Uint8Array) || saved.length !== bytes.length) {
         throw mismatch(`it is not one of ${bytes.length} bytes in memory`);
@@ -68,6 +76,7 @@ export function memoryStorage(bytes: Uint8Array): BlockStorage {
 
 /** A disk whose contents never change, which a snapshot therefore leaves out. */
 export function readOnlyStorage(backing: Pick<BlockStorage, "sectorCount" | "read">): BlockStorage {
+  checkMembers("what readOnlyStorage() is given", backing, BACKING);
   return {
     sectorCount: backing.sectorCount,
     writable: false,
@@ -99,6 +108,7 @@ interface SavedChanges {
  * which must be the same when the snapshot is restored).
  */
 export function copyOnWriteStorage(backing: Pick<BlockStorage, "sectorCount" | "read">): BlockStorage {
+  checkMembers("what copyOnWriteStorage() is given", backing, BACKING);
   const { sectorCount } = backing;
   const changed = new Map<number, Uint8Array>();
 

@@ -119,9 +119,28 @@ describe("timer queue", () => {
     const timer = queue.create(() => {});
     timer.set(2 ** 61);
     expect(queue.nextDeadline).toBe(2 ** 61);
-    for (const never of [2 ** 63, Number.POSITIVE_INFINITY, Number.NaN]) {
+    for (const never of [2 ** 63, Number.POSITIVE_INFINITY]) {
       timer.set(never);
       expect(queue.nextDeadline).toBe(Number.POSITIVE_INFINITY);
+    }
+  });
+
+  it("fires at once whatever lies in the past", () => {
+    const queue = new TimerQueue();
+    const fired: number[] = [];
+    for (const deadline of [-1, -(2 ** 60), Number.NEGATIVE_INFINITY])
+      queue.create(() => fired.push(deadline)).set(deadline);
+    queue.fireDue(0);
+    expect(fired).toEqual([Number.NEGATIVE_INFINITY, -(2 ** 60), -1]);
+  });
+
+  it("refuses what is no time, and stays as it was", () => {
+    const queue = new TimerQueue();
+    const timer = queue.create(() => {});
+    timer.set(7);
+    for (const deadline of [Number.NaN, 5n, "5", undefined, null]) {
+      expect(() => timer.set(deadline as number)).toThrow(expect.objectContaining({ code: "ARGUMENT" }));
+      expect(queue.nextDeadline).toBe(7);
     }
   });
 });

@@ -1,3 +1,4 @@
+import { checkArgument, notNaN } from "../arguments.ts";
 import type { Timer } from "./types.ts";
 
 /** 146 years, half of what an i64 holds: no guest gets there by sleeping from one timer to the next. */
@@ -108,6 +109,7 @@ class QueuedTimer implements Timer {
   }
 
   set(deadlineNs: number): void {
+    checkArgument("the deadline of a timer", deadlineNs, notNaN);
     if (deadlineNs < END_OF_TIME) {
       this.deadlineNs = deadlineNs;
       this.queue.arm(this);

@@ -82,7 +82,10 @@ export interface InterruptLine {
 
 /** A one-shot deadline on virtual time. Saved and restored by the machine. */
 export interface Timer {
-  /** ns of virtual time; a deadline in the past fires before the next guest instruction that can see it. */
+  /**
+   * ns of virtual time; a deadline in the past fires before the next guest instruction that can see it, `Infinity` is as
+   * `cancel`. Throws `PorticoError` `ARGUMENT`.
+   */
   set(deadlineNs: number): void;
   cancel(): void;
   /** `undefined` when idle. */
@@ -225,6 +228,7 @@ export interface PciConfiguration {
   readonly words: Uint32Array;
 }
 
+/** What a device is given. Whatever is not of the type that is asked for throws `PorticoError` `ARGUMENT`. */
 export interface DeviceHost {
   readonly name: string;
   readonly clock: Clock;
@@ -238,7 +242,10 @@ export interface DeviceHost {
   ports(range: Range, handlers: Handlers): Region;
   /** Claims guest-physical addresses outside RAM. Throws `MmioRangeConflictError`. */
   mmio(range: Range, handlers: Handlers, options?: MmioOptions): Region;
-  /** Before any range is claimed: some of them have `coalesce`, and up to `capacity` writes wait at a time (default 256). */
+  /**
+   * Before any range is claimed: some of them have `coalesce`, and up to `capacity` writes wait at a time (default 256).
+   * Throws `PorticoError` `ARGUMENT`.
+   */
   coalesce(capacity?: number): void;
   interrupt(gsi: number): InterruptLine;
   timer(fire: () => void): Timer;

@@ -176,7 +176,7 @@ function buildItems(options: FwCfgOptions): Map<number, Uint8Array> {
   view.setUint32(0, files.length);
   files.forEach(([name, content], index) => {
     const key = KEY.firstFile + index;
-    assert(key < KEY.end, "fw_cfg has keys for 16,352 files");
+    if (key >= KEY.end) throw new PorticoError("FW_CFG_FILE_INVALID", "fw_cfg has room for 16,352 files: give fewer");
     const entry = 4 + index * DIRECTORY_ENTRY.length;
     view.setUint32(entry, content.length);
     view.setUint16(entry + 4, key);

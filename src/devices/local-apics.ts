@@ -1,7 +1,9 @@
 /** The local APICs of a machine and the page of registers that each processor sees. Intel SDM volume 3, chapter 11. */
+
 import { defineDevice } from "../device/define.ts";
 import type { LineChange } from "../device/interrupt-lines.ts";
 import { type RawBuilder, raw } from "../device/raw.ts";
+import { savedCount } from "../device/saved.ts";
 import type { DeviceHost, Handlers } from "../device/types.ts";
 import { PorticoError } from "../errors.ts";
 import { type InterruptAcknowledge, type Region, type Ring0Read, type Ring0Write, UNUSED } from "../io/types.ts";
@@ -104,8 +106,8 @@ function create(host: DeviceHost, options: LocalApicsOptions): LocalApics {
   host.state({
     save: () => ({ arbitrationStart: bus.arbitrationStart, selected }),
     load: (saved) => {
-      bus.arbitrationStart = saved.arbitrationStart;
-      selected = saved.selected;
+      bus.arbitrationStart = savedCount("an APIC's arbitration", saved.arbitrationStart, apics.length - 1);
+      selected = savedCount("the current APIC", saved.selected, apics.length - 1);
     },
   });
 

@@ -2,6 +2,7 @@
  * PS/2 keyboard with 101/102 keys and scan code sets 1, 2 and 3. IBM PS/2 Hardware Interface Technical Reference,
  * "101- and 102-Key Keyboards": commands from and to the system.
  */
+import { savedCounts } from "../device/saved.ts";
 import type { DeviceHost, Timer } from "../device/types.ts";
 import { type Ps2Cable, type Ps2Device, REPLY } from "./ps2-device.ts";
 import { EXTENDED, KEY_TYPE, KEYS, type Key, RELEASE, set2ToSet1 } from "./ps2-keys.ts";
@@ -88,12 +89,14 @@ export class Ps2Keyboard implements Ps2Device {
         types: [...this.types],
       }),
       load: (saved) => {
-        this.answers = [...saved.answers];
-        this.codes = [...saved.codes];
-        this.backlog = saved.backlog.map((change) => ({ ...change }));
+        this.answers = savedCounts("a keyboard's answers", saved.answers);
+        this.codes = savedCounts("a keyboard's scan codes", saved.codes);
+        this.backlog = [...saved.backlog]
+          .filter(({ name }) => KEYS.has(name))
+          .map(({ name, down }) => ({ name, down }));
         this.held.clear();
         for (const name of saved.held) this.held.add(name);
-        this.repeating = saved.repeating || undefined;
+        this.repeating = KEYS.has(saved.repeating) ? saved.repeating : undefined;
         this.types.set(saved.types);
       },
     });

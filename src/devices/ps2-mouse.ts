@@ -2,6 +2,7 @@
  * PS/2 mouse with IntelliMouse wheel and IntelliMouse Explorer buttons. IBM PS/2 Hardware Interface Technical Reference,
  * "Mouse"; the wheel protocols as Microsoft documents them for Windows ("Five-Button Wheel Mouse Support").
  */
+import { savedCounts, savedLike } from "../device/saved.ts";
 import type { DeviceHost, Timer } from "../device/types.ts";
 import { type Ps2Cable, type Ps2Device, REPLY } from "./ps2-device.ts";
 
@@ -85,10 +86,10 @@ export class Ps2Mouse implements Ps2Device {
     host.state({
       save: () => ({ out: [...this.out], last: [...this.last], moved: [...this.moved], rates: [...this.rates] }),
       load: (saved) => {
-        this.out = [...saved.out];
-        this.last = [...saved.last];
-        this.moved = [saved.moved[0], saved.moved[1], saved.moved[2]];
-        this.rates = [...saved.rates];
+        this.out = savedCounts("what a mouse is to send", saved.out);
+        this.last = savedCounts("what a mouse sent last", saved.last);
+        this.moved = Object.values(savedLike("how a mouse has moved", saved.moved, this.moved)) as typeof this.moved;
+        this.rates = savedCounts("a mouse's rates", saved.rates);
       },
     });
     this.reset();

@@ -3,6 +3,7 @@
 import { defineDevice } from "../device/define.ts";
 import { changeLine } from "../device/interrupt-lines.ts";
 import { type RawBuilder, raw } from "../device/raw.ts";
+import { savedCount, savedCounts } from "../device/saved.ts";
 import type { DeviceHost } from "../device/types.ts";
 import type { Expr, Operand } from "../emit/index.ts";
 import { bytePorts } from "./byte-ports.ts";
@@ -501,8 +502,10 @@ function create(host: DeviceHost, options: UartOptions): Uart {
     load: (saved) => {
       fifo.set(saved.fifo);
       fifoErrors.set(saved.fifoErrors);
-      ({ head, count, lastRead } = saved);
-      queue = [...saved.queue];
+      head = savedCount("the head of a FIFO", saved.head, FIFO_SIZE - 1);
+      count = savedCount("the bytes in a FIFO", saved.count, FIFO_SIZE);
+      lastRead = savedCount("the byte last read", saved.lastRead, 0xff);
+      queue = savedCounts("what a UART is to receive", saved.queue, Math.max(0xff, BREAK));
       queueHead = 0;
     },
   });

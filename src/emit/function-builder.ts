@@ -23,6 +23,7 @@ import {
   type FunctionType,
   type Label,
   type Operand,
+  OperandError,
   type TypeTable,
   VALUE_TYPE_CODE,
   type ValueType,
@@ -104,35 +105,36 @@ export class FunctionBuilder implements FunctionRef {
   /** A number as a constant of the given type; an expression as it is. */
   of(type: ValueType, value: Operand): Expr {
     if (value instanceof Expr) {
-      assert(value.type === type, `${this.name}: ${value.type} where ${type} is needed`);
+      if (value.type !== type) throw new OperandError(`${this.name}: ${value.type} where ${type} is needed`);
       return value;
     }
     switch (type) {
       case "i32":
         return this.i32(Number(value));
       case "i64":
+        if (!Number.isInteger(Number(value)))
+          throw new OperandError(`${this.name}: ${value} where an integer is needed`);
         return this.i64(value);
       case "f32":
         return this.f32(Number(value));
       case "f64":
         return this.f64(Number(value));
       default:
-        throw new Error("Portico bug: v128 constants are made with v128Const");
+        throw new OperandError("v128 constants are made with v128Const");
     }
   }
 
   private pair(a: Operand, b: Operand): [Expr, Expr] {
     if (a instanceof Expr) return [a, this.of(a.type, b)];
     if (b instanceof Expr) return [this.of(b.type, a), b];
-    throw new Error("Portico bug: an operation on two plain numbers has no type");
+    throw new OperandError("an operation on two plain numbers has no type");
   }
 
   private binary(name: keyof typeof BINARY, a: Operand, b: Operand): Expr {
     const [left, right] = this.pair(a, b);
     const folded = foldBinary(name, left, right);
     if (folded !== undefined) return folded;
-    const op = BINARY[name][TYPE_COLUMN[left.type]];
-    assert(op, `${name} does not exist for ${left.type}`);
+    const op = BINARY[name][TYPE_COLUMN[left.type]] || noSuch(name, left);
     return new Expr(left.type, op, undefined, left, right, undefined, resultBits(name, left, right));
   }
 
@@ -140,16 +142,14 @@ export class FunctionBuilder implements FunctionRef {
     const [left, right] = this.pair(a, b);
     const folded = foldCompare(name, left, right);
     if (folded !== undefined) return this.i32(folded);
-    const op = COMPARE[name][TYPE_COLUMN[left.type]];
-    assert(op, `${name} does not exist for ${left.type}`);
+    const op = COMPARE[name][TYPE_COLUMN[left.type]] || noSuch(name, left);
     return new Expr("i32", op, undefined, left, right, undefined, 1);
   }
 
   private unary(name: keyof typeof UNARY, a: Expr): Expr {
     const folded = foldExtension(name, a);
     if (folded !== undefined) return this.of(a.type, folded);
-    const op = UNARY[name][TYPE_COLUMN[a.type]];
-    assert(op, `${name} does not exist for ${a.type}`);
+    const op = UNARY[name][TYPE_COLUMN[a.type]] || noSuch(name, a);
     return new Expr(a.type, op, undefined, a);
   }
 
@@ -341,7 +341,8 @@ export class FunctionBuilder implements FunctionRef {
 
   /** Stores the low `bytes` of `value`. */
   store(bytes: Bytes, address: Expr, value: Expr, offset = 0): void {
-    assert(value.type === "i32" || value.type === "i64", "store takes an integer");
+    if (value.type !== "i32" && value.type !== "i64")
+      throw new OperandError(`store of ${value.type}: it takes an integer`);
     const op = STORE[value.type][bytes];
     assert(op !== undefined, `no ${bytes}-byte store of ${value.type}`);
     this.emit(address);
@@ -579,6 +580,10 @@ function resultBits(name: keyof typeof BINARY, left: Expr, right: Expr): number 
 }
 
 const shiftCount = (count: Expr, size: number) => Number(BigInt.asUintN(6, constantOf(count)!)) & (size - 1);
+
+function noSuch(name: string, { type }: Expr): never {
+  throw new OperandError(`${name} does not exist for ${type}`);
+}
 
 /** Constants meet constants, what changes nothing vanishes: what operand providers with known operands live on. */
 function foldBinary(name: keyof typeof BINARY, left: Expr, right: Expr): Expr | undefined {

@@ -6,6 +6,7 @@ export {
   type FunctionType,
   type Label,
   type Operand,
+  OperandError,
   type ValueType,
   type Variable,
 } from "./types.ts";

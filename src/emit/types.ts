@@ -1,3 +1,6 @@
+/** Operands that an operation does not take: the mistake of whoever builds, which is a user where a raw handler is built. */
+export class OperandError extends Error {}
+
 /** WebAssembly value types (core specification, 5.3.1). */
 export type ValueType = "i32" | "i64" | "f32" | "f64" | "v128";
 

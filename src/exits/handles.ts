@@ -35,10 +35,10 @@ interface Entry extends Handle {
 }
 
 /** A table as data, place by place. */
-export type SavedHandles = readonly (
-  | { readonly serial: number; readonly handle?: Handle & { readonly stale: boolean } }
-  | undefined
-)[];
+export type SavedHandles = readonly {
+  readonly serial: number;
+  readonly handle?: Handle & { readonly stale: boolean };
+}[];
 
 /** What the table needs of the guest's memory. */
 export interface HandleMemory {
@@ -114,10 +114,10 @@ export class HandleTable {
     this.entries.length = 0;
     this.serials.length = 0;
     saved.slice(0, HANDLES_MAX).forEach((row, place) => {
-      const serial = (row?.serial ?? 0) & SERIAL_MASK;
+      const serial = Number(row?.serial ?? 0) & SERIAL_MASK;
       this.serials[place] = serial;
       this.entries[place] = undefined;
-      if (row?.handle === undefined) return;
+      if (typeof row?.handle !== "object" || row.handle === null) return;
       const { space, base, length, stale } = row.handle;
       const isRange = Number.isSafeInteger(base) && Number.isSafeInteger(length) && base >= 0 && length > 0;
       if (!HANDLE_SPACES.includes(space) || !isRange) return;
@@ -132,7 +132,7 @@ export class HandleTable {
         store,
         pieces: pieces ?? [],
         generation,
-        stale: stale || pieces === undefined,
+        stale: stale !== false || pieces === undefined,
       };
     });
   }

@@ -2,6 +2,8 @@
 
 /** As many writes as a ring holds, unless told. */
 export const RING_CAPACITY = 256;
+/** As many writes as a ring can be told to hold. */
+export const RING_CAPACITY_MAX = 2 ** 16;
 
 /**
  * `Store`: what tells one space from the other, for whoever performs the writes.

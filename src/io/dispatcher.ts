@@ -6,6 +6,7 @@
  * settles. The journal answers what the operation had completed before. Nothing here allocates unless ring 3 is asked,
  * or something fails.
  */
+import { describe } from "../arguments.ts";
 import { Accounting } from "./accounting.ts";
 import type { CoalescedRing } from "./coalesced-ring.ts";
 import { NOBODY, RAW, RING0, RING3 } from "./counters.ts";
@@ -34,6 +35,14 @@ const ALL_ONES = 0xffff_ffff;
 /** Bits of a value of `width` bytes, up to 32. */
 export function maskOf(width: number): number {
   return width === 1 ? 0xff : width === 2 ? 0xffff : -1;
+}
+
+/** What a handler returns, beside a status. */
+const RIGHT = { read: "a value (0 to 0xffffffff: use >>> 0)", write: "nothing" } as const;
+
+/** Whether a handler's answer is a value: what it has beyond the access's width is cut off. A write's means nothing. */
+function isValue(answer: unknown): answer is number {
+  return typeof answer === "number" && answer >= 0 && answer <= ALL_ONES;
 }
 
 export class Dispatcher implements DeviceAccess {
@@ -104,7 +113,7 @@ export class Dispatcher implements DeviceAccess {
     }
     const handler = store.innerRead[region]!;
     const answer = handler(address - store.origin[region]!, width);
-    if (answer >= 0) {
+    if (isValue(answer)) {
       store.counters[store.innerReadCounter[region]!]++;
       const value = (answer & maskOf(width)) >>> 0;
       if (this.journalled) this.journal.record(store.kind | width, address, value);
@@ -120,7 +129,7 @@ export class Dispatcher implements DeviceAccess {
     }
     const handler = store.innerWrite[region]!;
     const answer = handler(address - store.origin[region]!, value, width);
-    if (answer === undefined || answer >= 0) {
+    if (answer === undefined || isValue(answer)) {
       store.counters[store.innerWriteCounter[region]!]++;
       if (this.journalled) this.journal.record(store.kind | KIND.write | width, address, value);
       return 0;
@@ -137,7 +146,7 @@ export class Dispatcher implements DeviceAccess {
     }
     this.accounting.deferral(store, region, RAW);
     const answer = handler(address - store.origin[region]!, width);
-    if (!(answer >= 0)) return this.readOutward(store, region, RING0, address, width, answer);
+    if (!isValue(answer)) return this.readOutward(store, region, RING0, address, width, answer);
     this.accounting.count(store, region, RING0, false);
     return (answer & maskOf(width)) >>> 0;
   }
@@ -149,7 +158,7 @@ export class Dispatcher implements DeviceAccess {
     }
     this.accounting.deferral(store, region, RAW);
     const answer = handler(address - store.origin[region]!, value, width);
-    if (!(answer === undefined || answer >= 0)) {
+    if (!(answer === undefined || isValue(answer))) {
       return this.writeOutward(store, region, RING0, address, value, width, answer);
     }
     this.accounting.count(store, region, RING0, true);
@@ -212,7 +221,7 @@ export class Dispatcher implements DeviceAccess {
       status = UNUSED;
     }
     if (status === UNUSED) return this.finishRead(store, region, NOBODY, address, width, ALL_ONES);
-    if (!(status >= 0)) throw this.badResult(store, region, "read", address, width, status);
+    if (!isValue(status)) throw this.badResult(store, region, "read", address, width, status);
     return this.finishRead(store, region, from, address, width, status);
   }
 
@@ -258,7 +267,7 @@ export class Dispatcher implements DeviceAccess {
       this.commitLater(store, region, ring3, address, offset, value, width);
       return 0;
     }
-    if (status !== UNUSED && !(status >= 0)) throw this.badResult(store, region, "write", address, width, status);
+    if (status !== UNUSED && !isValue(status)) throw this.badResult(store, region, "write", address, width, status);
     this.accounting.write(store, region, status === UNUSED ? NOBODY : from, address, width, value);
     this.record(store.kind | KIND.write | width, address, value);
     return 0;
@@ -415,7 +424,7 @@ export class Dispatcher implements DeviceAccess {
       return this.callRing3Write(store, region, ring3, address, offset, value, width, true);
     }
     const nobody = status === DEFER || status === COMMIT_LATER || status === UNUSED;
-    if (!nobody && !(status >= 0)) throw this.badResult(store, region, "write", address, width, status);
+    if (!nobody && !isValue(status)) throw this.badResult(store, region, "write", address, width, status);
     this.accounting.write(store, region, nobody ? NOBODY : RING0, address, width, value);
     return 0;
   };
@@ -435,7 +444,7 @@ export class Dispatcher implements DeviceAccess {
     const finish = (answer: number): DeviceError | undefined => {
       // Ring 3 is the outermost: when it defers, nobody is home either.
       const nobody = answer === UNUSED || answer === DEFER;
-      if (!nobody && !(answer >= 0)) return this.badResult(store, region, "read", address, width, answer);
+      if (!nobody && !isValue(answer)) return this.badResult(store, region, "read", address, width, answer);
       this.accounting.spent(store, region, RING3, began);
       this.finishRead(store, region, nobody ? NOBODY : RING3, address, width, nobody ? ALL_ONES : answer);
       return undefined;
@@ -460,7 +469,7 @@ export class Dispatcher implements DeviceAccess {
       this.beginWait(false)(() => error);
       return WAIT;
     }
-    return answer < 0 ? (ALL_ONES & maskOf(width)) >>> 0 : (answer & maskOf(width)) >>> 0;
+    return ((answer < 0 ? ALL_ONES : answer) & maskOf(width)) >>> 0;
   }
 
   private callRing3Write(
@@ -525,7 +534,7 @@ export class Dispatcher implements DeviceAccess {
     const done = handler(address - store.origin[region]!, buffer, width);
     this.accounting.spent(store, region, RING0, began);
     if (Number.isInteger(done) && done >= 0 && done <= units) return done;
-    const reason = `its string handler says it transferred ${done} of ${units} units`;
+    const reason = `its string handler says it transferred ${describe(done)} of ${units} units`;
     throw this.error("BAD_HANDLER_RESULT", store, region, direction, address, width, reason);
   }
 
@@ -539,7 +548,9 @@ export class Dispatcher implements DeviceAccess {
     width: number,
     result: unknown,
   ): DeviceError {
-    const reason = `its handler returned ${String(result)}, which is neither a value (0 or more: use >>> 0) nor a status`;
+    const reason = isPromise(result)
+      ? "its handler returned a promise: wrap what may wait in ring3()"
+      : `its handler returned ${describe(result)}, which is neither ${RIGHT[direction]} nor a status`;
     return this.error("BAD_HANDLER_RESULT", store, region, direction, address, width, reason);
   }
 

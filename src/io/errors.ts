@@ -86,7 +86,7 @@ export class IoRangeError extends PorticoError {
 export type DeviceErrorCode =
   /** A ring-3 handler threw, or its promise was rejected; `cause` is why. */
   | "RING3_HANDLER_FAILED"
-  /** A handler answered with something that is neither a value nor a status it may give. */
+  /** A handler answered with something that is neither a value (of up to 32 bits) nor a status it may give. */
   | "BAD_HANDLER_RESULT";
 
 /** A device's handler failed: the machine cannot go on. */

@@ -1,6 +1,7 @@
 /** What a machine is given, checked. All of it throws `PorticoError` `ARGUMENT`. */
 
 import {
+  array,
   bigint,
   boolean,
   bytes,
@@ -13,6 +14,8 @@ import {
   oneOf,
   optional,
   text,
+  whole,
+  wholeNumber,
 } from "../arguments.ts";
 import { PorticoError } from "../errors.ts";
 import { IO_PATHS } from "../exits/index.ts";
@@ -25,11 +28,19 @@ const MACHINE = {
   compile: optional(oneOf(["auto", "always", "never"])),
   ioPath: optional(oneOf(IO_PATHS)),
   hypercalls: optional(boolean),
-  disks: optional({ wanted: "an array of BlockStorage", holds: Array.isArray }),
+  disks: optional(array("BlockStorage")),
 };
 
-/** Some of what a machine calls: enough to tell a disk from a file's name or its bytes. */
-const DISK = { sectorCount: number, read: callback, write: callback };
+/** What a machine asks of a `BlockStorage`. */
+const DISK = {
+  sectorCount: whole(1),
+  writable: boolean,
+  read: callback,
+  write: callback,
+  flush: callback,
+  save: callback,
+  load: callback,
+};
 
 interface Given {
   readonly files?: Readonly<Record<string, unknown>>;
@@ -63,7 +74,7 @@ export function checkDevice(deviceClass: unknown, name: unknown): void {
 const WATCHING = { addressSpace: optional(linearAddress), name: optional(text) };
 
 const WATCH = {
-  physical: optional(number),
+  physical: optional(wholeNumber),
   virtual: optional(linearAddress),
   length: optional(number),
   access: optional(oneOf(["write", "all"])),

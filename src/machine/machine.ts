@@ -1,4 +1,4 @@
-import { bytes, callback, checkArgument } from "../arguments.ts";
+import { bytes, callback, checkArgument, describe } from "../arguments.ts";
 import { SoftwareVcpu, type VcpuExit } from "../cpu/engine.ts";
 import { CPU } from "../cpu/state.ts";
 import { DeviceSet } from "../device/device-set.ts";
@@ -51,7 +51,7 @@ import { applyStartState } from "./firmware.ts";
 import { HostLoop } from "./host-loop.ts";
 import { buildPc, GSI_COUNT, type Pc } from "./pc.ts";
 import { ELCR, PCI_INTERRUPTS, PORTS } from "./platform.ts";
-import { checkSnapshot, type MachineSnapshot, SNAPSHOT_VERSION } from "./snapshot.ts";
+import { checkSnapshot, type MachineSnapshot, SNAPSHOT_VERSION, stringify } from "./snapshot.ts";
 import {
   insertPages,
   type MonitorPages,
@@ -341,7 +341,7 @@ export class Machine {
    * ```
    *
    * Throws `MemoryError` `HANDLER_RANGE`, or `HANDLER_CONFLICT` where another watch has the memory. What the callback
-   * throws ends `run`.
+   * throws ends `run`; what it returns that is no verdict does so with `BAD_VERDICT`.
    */
   watch(what: PhysicalWatch | VirtualWatch, callback: AccessCallback): Watch {
     this.checkAlive();
@@ -470,7 +470,7 @@ export class Machine {
   /**
    * Runs until `retired` instructions have retired in all, without looking at the host: for tests and tools. Only on the
    * instruction clock. Returns false when the machine ended before, or has nothing to do until the host acts (`ready`
-   * says when a ring-3 access has settled), or is halted and no timer wakes it.
+   * says when a ring-3 access has settled), or is halted and no timer wakes it. Throws what ends `run`.
    */
   runUntil(retired: number): boolean {
     this.checkAlive();
@@ -478,6 +478,7 @@ export class Machine {
     while (this.end === undefined && this.clock.retired < retired) {
       const before = this.clock.retired;
       const pause = this.slice(retired - before);
+      this.throwFailure();
       idle = this.clock.retired === before ? idle + 1 : 0;
       if (pause !== undefined || idle > IDLE_SLICES_MAX) {
         this.flushOutput();
@@ -491,6 +492,10 @@ export class Machine {
   /** Settles when no ring-3 access is pending. Rejects with `DeviceError` when its handler failed. */
   async ready(): Promise<void> {
     while (this.waiting !== undefined && !this.disposed) await this.loop.sleep(Number.POSITIVE_INFINITY);
+    this.throwFailure();
+  }
+
+  private throwFailure(): void {
     const { failure } = this;
     this.failure = undefined;
     if (failure !== undefined) throw failure;
@@ -699,8 +704,12 @@ export class Machine {
     } catch (error) {
       this.restoreParts(before.map, before.clock, before.cpu, devices);
       this.vcpu.stateChanged();
-      if (error instanceof PorticoError) throw error;
-      throw new PorticoError("SNAPSHOT_INVALID", `the snapshot holds what no device saved: ${error}`, { cause: error });
+      if (error instanceof PorticoError && error.code.startsWith("SNAPSHOT_")) throw error;
+      throw new PorticoError(
+        "SNAPSHOT_INVALID",
+        `the snapshot holds what no device saved: ${error instanceof Error ? error.message : describe(error)}`,
+        { cause: error },
+      );
     }
     this.memory.loadContents(snapshot.memory);
     this.handles.load(snapshot.handles ?? []);
@@ -733,7 +742,7 @@ export class Machine {
     // A disk's contents may be large: byte arrays are hashed on their own, the text holds their lengths.
     const arrays: Uint8Array[] = [];
     const text = new TextEncoder().encode(
-      JSON.stringify([memory.map, memory.a20, devices, clock, handles], (_, value) => {
+      stringify([memory.map, memory.a20, devices, clock, handles], (value) => {
         if (value instanceof Uint8Array) return { $bytes: arrays.push(value) && value.length };
         return typeof value === "bigint" ? `${value}` : value;
       }),

@@ -1,7 +1,9 @@
+import { checkArgument, describe, bytes as isBytes } from "../arguments.ts";
 import type { SavedDevice } from "../device/device-set.ts";
 import { PorticoError } from "../errors.ts";
 import type { SavedHandles } from "../exits/handles.ts";
 import type { MemorySnapshot } from "../memory/snapshot.ts";
+import { checkBootOptions } from "./arguments.ts";
 import type { BootOptions } from "./boot/boot-options.ts";
 import type { ClockMode } from "./clock.ts";
 import { crc32 } from "./crc32.ts";
@@ -40,7 +42,7 @@ const ARRAYS = { bytes: Uint8Array, words: Uint32Array } as const;
 export function encodeSnapshot(snapshot: MachineSnapshot): Uint8Array {
   const blobs: Uint8Array[] = [];
   let offset = 0;
-  const json = JSON.stringify(snapshot, (_, value) => {
+  const json = stringify(snapshot, (value) => {
     for (const [kind, array] of Object.entries(ARRAYS)) {
       if (!(value instanceof array)) continue;
       blobs.push(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
@@ -67,12 +69,20 @@ export function encodeSnapshot(snapshot: MachineSnapshot): Uint8Array {
   return file;
 }
 
+/** As JSON.stringify, which would let a Buffer of Node turn itself into a list of numbers before anybody sees it. */
+export function stringify(data: unknown, replace: (value: unknown) => unknown): string {
+  return JSON.stringify(data, function (this: Record<string, unknown>, key) {
+    return replace(this[key]);
+  });
+}
+
 function invalid(what: string): PorticoError {
   return new PorticoError("SNAPSHOT_INVALID", `${what}: give a file that Portico saved`);
 }
 
-/** Throws `PorticoError` `SNAPSHOT_INVALID`, or `SNAPSHOT_MISMATCH` for another version's format. */
+/** Throws `PorticoError` `SNAPSHOT_INVALID`, `SNAPSHOT_MISMATCH` for another version's format, or `ARGUMENT`. */
 export function decodeSnapshot(data: Uint8Array): MachineSnapshot {
+  checkArgument("what decodeSnapshot() is given", data, isBytes);
   // A plain view: Node's Buffer has a `slice` of its own, which does not copy.
   const file = new Uint8Array(data.buffer, data.byteOffset, data.length);
   if (new TextDecoder("latin1").decode(file.subarray(0, MAGIC.length)) !== MAGIC) throw invalid("not a snapshot");
@@ -110,18 +120,29 @@ function revive(value: unknown, blobs: Uint8Array): unknown {
 export function checkSnapshot(snapshot: MachineSnapshot): void {
   if (typeof snapshot !== "object" || snapshot === null) throw invalid("not a snapshot");
   checkVersion(snapshot.version);
-  const { clock, cpu, memory, devices } = snapshot;
+  const { clock, cpu, memory, devices, handles, boot } = snapshot;
   const isRecord = (value: unknown) => typeof value === "object" && value !== null;
   /** Of a time that passed 2^53 ns, what rounding has left. */
   const isCount = (value: unknown) => Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 63;
   const whole = isRecord(clock) && isCount(clock.now) && isCount(clock.retired) && cpu instanceof Uint8Array;
   if (!whole || !isRecord(memory) || !isRecord(devices)) throw invalid("parts of the snapshot are missing");
+  if (handles !== undefined && !Array.isArray(handles)) throw invalid("the snapshot's handles are none");
+  if (boot !== undefined && !isBoot(boot)) throw invalid("the snapshot's image is none");
+}
+
+function isBoot(boot: BootOptions): boolean {
+  try {
+    checkBootOptions(boot);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function checkVersion(version: number): void {
   if (version === SNAPSHOT_VERSION) return;
   throw new PorticoError(
     "SNAPSHOT_MISMATCH",
-    `snapshot version ${version}: this Portico reads version ${SNAPSHOT_VERSION}`,
+    `snapshot version ${describe(version)}: this Portico reads version ${SNAPSHOT_VERSION}`,
   );
 }

@@ -5,6 +5,8 @@
  * bus masters come here. Physical handlers are asked first, by address, then virtual ones in the order of their registration,
  * each of them once.
  */
+import { describe } from "../arguments.ts";
+import { hex, MemoryError } from "./errors.ts";
 import { PAGE_SIZE } from "./layout.ts";
 import { PageWatches } from "./page-watches.ts";
 import { type PhysicalHandler, type PhysicalHandlerHost, PhysicalHandlers } from "./physical-handlers.ts";
@@ -36,7 +38,7 @@ export class AccessHandlers {
   readonly virtual: VirtualHandlers;
   /** A handler wants the machine to stop after the instruction. */
   onStop: () => void = () => {};
-  /** A callback threw: the access happens, the machine cannot go on. */
+  /** A callback threw, or gave no verdict: the access happens, the machine cannot go on. */
   onFailure: (error: unknown) => void = (error) => {
     throw error;
   };
@@ -163,9 +165,10 @@ export class AccessHandlers {
     otherwise?: Verdict,
   ): Outcome {
     handler.hits++;
+    const access = new WatchedAccess(kind, watched, physical, linear, data.slice(), source);
     let verdict: Verdict;
     try {
-      verdict = handler.callback(new WatchedAccess(kind, watched, physical, linear, data.slice(), source));
+      verdict = checked(handler.callback(access), handler, access);
     } catch (error) {
       this.onFailure(error);
     }
@@ -211,6 +214,19 @@ export class AccessHandlers {
     const readers = this.pages.readers(physical, length);
     if (readers) this.virtual.entriesWritten(readers);
   }
+}
+
+/** Throws `MemoryError` `BAD_VERDICT` for what JavaScript lets a callback give. */
+function checked(verdict: unknown, handler: PhysicalHandler | VirtualHandler, { kind, width, address }: WatchedAccess) {
+  if (verdict === undefined || verdict === "swallow" || verdict === "stop") return verdict;
+  const { value } = (verdict ?? {}) as { value?: unknown };
+  if (typeof value === "bigint") return { value };
+  const bytes = `${width} ${width === 1 ? "byte" : "bytes"}`;
+  const given = value === undefined ? describe(verdict) : `{ value: ${describe(value)} }`;
+  throw new MemoryError(
+    "BAD_VERDICT",
+    `${handler} failed on a ${kind} of ${bytes} at ${hex(address)}: its callback returned ${given}; give nothing, { value } with a bigint, "swallow" or "stop"`,
+  );
 }
 
 function isUsed(link: Link, linear: number | undefined, offset: number, length: number): boolean {

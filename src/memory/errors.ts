@@ -17,6 +17,8 @@ export type MemoryErrorCode =
   | "HANDLER_CONFLICT"
   /** An access handler that is not registered. */
   | "HANDLER_GONE"
+  /** An access handler gave what is no verdict. */
+  | "BAD_VERDICT"
   /** A snapshot of a machine with other memory. */
   | "SNAPSHOT_MISMATCH"
   /** A snapshot that no machine saved. */

@@ -7,6 +7,7 @@
  * Two faces: what loaders use throws a `MemoryError` when something does not fit (a user's mistake); the accessors of devices never throw and never leave guest memory: holes read as all ones and drop writes,
  * ROM drops writes. A20 masks the CPU's addresses only: bus masters drive the whole address.
  */
+import { describe } from "../arguments.ts";
 import { AccessHandlers } from "./access-handlers.ts";
 import { hex, MemoryError } from "./errors.ts";
 import { type Layout, PAGE_FLAG, PAGE_SHIFT, PAGE_SIZE, planLayout, RAM_MAX } from "./layout.ts";
@@ -525,17 +526,19 @@ export class GuestMemory {
    */
   check(snapshot: MemorySnapshot): void {
     const { ramBytes, extraBytes } = this.layout;
+    const isWhole = [snapshot.ramBytes, snapshot.extraBytes].every(
+      (bytes) => Number.isInteger(bytes) && bytes % PAGE_SIZE === 0 && bytes >= 0,
+    );
+    if (!isWhole || typeof snapshot.a20 !== "boolean") throw notMemory();
     if (snapshot.version !== 1 || snapshot.ramBytes !== ramBytes || snapshot.extraBytes > extraBytes) {
       throw new MemoryError(
         "SNAPSHOT_MISMATCH",
-        `the snapshot (version ${snapshot.version}) holds ${snapshot.ramBytes / ONE_MIB} MiB of RAM and ${snapshot.extraBytes} bytes of ROM; this machine has ${ramBytes / ONE_MIB} MiB and room for ${extraBytes} bytes (version 1)`,
+        `the snapshot (version ${describe(snapshot.version)}) holds ${snapshot.ramBytes / ONE_MIB} MiB of RAM and ${snapshot.extraBytes} bytes of ROM; this machine has ${ramBytes / ONE_MIB} MiB and room for ${extraBytes} bytes (version 1)`,
       );
     }
     const limits = { ram: ramBytes, extra: snapshot.extraBytes };
-    const isWhole = Number.isInteger(snapshot.extraBytes / PAGE_SIZE) && snapshot.extraBytes >= 0;
     const packed = isPacked(snapshot.ram, limits.ram) && isPacked(snapshot.extra, limits.extra);
-    if (isWhole && packed && isMap(snapshot.map, limits)) return;
-    throw new MemoryError("SNAPSHOT_INVALID", "the snapshot's memory is not what Portico saves: give another snapshot");
+    if (!packed || !isMap(snapshot.map, limits)) throw notMemory();
   }
 
   /** The first half of `load`, after `check`: what lies where. */
@@ -637,4 +640,8 @@ export class GuestMemory {
   private flushListeners(): void {
     for (const listener of [...this.listeners]) listener.flush();
   }
+}
+
+function notMemory(): MemoryError {
+  return new MemoryError("SNAPSHOT_INVALID", "the snapshot's memory is not what Portico saves: give another snapshot");
 }

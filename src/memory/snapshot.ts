@@ -40,12 +40,15 @@ export function isPacked(packed: PackedPages, bytes: number): boolean {
 
 /** Whether these are runs of whole pages below 4 GiB within areas of the given sizes. */
 export function isMap(map: readonly MappedRun[], sizes: Readonly<Record<MappedRun["source"], number>>): boolean {
-  const isPages = (value: number) => Number.isInteger(value / PAGE_SIZE) && value >= 0;
+  const isPages = (value: unknown) =>
+    Number.isInteger(value) && (value as number) % PAGE_SIZE === 0 && (value as number) >= 0;
   return (
     Array.isArray(map) &&
-    map.every(({ gpa, length, source, offset }: MappedRun) => {
+    map.every((run: MappedRun | null) => {
+      const { gpa, length, source, offset, writable } = run ?? ({} as MappedRun);
       const size = Object.hasOwn(sizes, source) ? sizes[source] : -1;
-      return isPages(gpa) && isPages(length) && isPages(offset) && gpa + length <= 2 ** 32 && offset + length <= size;
+      if (![gpa, length, offset].every(isPages) || typeof writable !== "boolean") return false;
+      return gpa + length <= 2 ** 32 && offset + length <= size;
     })
   );
 }

@@ -135,6 +135,9 @@ export interface VirtualHandlerHost {
   failed(error: unknown): void;
 }
 
+/** Every page of a range has a link. */
+const LENGTH_MAX = 2 ** 32;
+
 const linearHex = (address: number): string => hex(BigInt.asUintN(64, BigInt(address)));
 const pageOf = (address: number): number => Math.floor(address / PAGE_SIZE) * PAGE_SIZE;
 
@@ -173,12 +176,12 @@ export class VirtualHandlers {
   register(options: VirtualHandlerOptions): VirtualHandler {
     const { kind, start, length, owner, addressSpace } = options;
     const end = start + length;
-    const isRange = Number.isSafeInteger(start) && Number.isSafeInteger(length) && length > 0;
+    const isRange = Number.isSafeInteger(start) && Number.isSafeInteger(length) && length > 0 && length <= LENGTH_MAX;
     const low = start >= 0 && end <= 2 ** 47;
     if (!isRange || !(low || (start >= -(2 ** 47) && end <= 0))) {
       throw new MemoryError(
         "HANDLER_RANGE",
-        `'${owner}' cannot watch ${length} bytes at ${start}: give a range of canonical linear addresses`,
+        `'${owner}' cannot watch ${length} bytes at ${start}: give a range of canonical linear addresses, of up to 4 GiB`,
       );
     }
     const isHypervisor = kind === "hypervisor";

@@ -1,3 +1,4 @@
+import { checkArgument, whole } from "../../arguments.ts";
 import { assert, PorticoError } from "../../errors.ts";
 import type { PciBar } from "../types.ts";
 import type { ConfigSpace } from "./config-space.ts";
@@ -78,7 +79,7 @@ export class MsiX {
 
   /** Sends the message of `vector`, or notes that it waits. */
   request(vector: number): void {
-    assert(vector >= 0 && vector < this.vectors, `there is no MSI-X vector ${vector} of ${this.vectors}`);
+    checkArgument("the number of an MSI-X message", vector, whole(0, this.vectors - 1));
     this.setPending(vector, true);
     this.service(vector, vector + 1);
   }

@@ -5,6 +5,7 @@
  * The drive is infinitely fast: a command has got as far as it can without the host before the write to the command
  * register ends, so BSY only shows while a software reset is held.
  */
+import { savedCount, savedLike } from "../../device/saved.ts";
 import { type BlockStorage, SECTOR_BYTES, StorageError } from "../../device/storage.ts";
 import { PorticoError } from "../../errors.ts";
 import { defaultGeometry, identifyDevice } from "./ata-identify.ts";
@@ -342,10 +343,11 @@ export class AtaDrive {
     this.state.status |= STATUS.deviceFault;
   }
 
-  /** False when the host failed. */
-  withStorage(work: () => void): boolean {
+  /** False when the host failed. Throws `PorticoError` `DISK_WAITS`, and whatever else the storage throws. */
+  withStorage(work: () => unknown): boolean {
     try {
-      work();
+      if (work() instanceof Promise)
+        throw new PorticoError("DISK_WAITS", "a disk returned a promise: read, write and flush have to be synchronous");
       return true;
     } catch (error) {
       if (error instanceof StorageError) return false;
@@ -402,17 +404,23 @@ export class AtaDrive {
 
   /** Throws `PorticoError` `SNAPSHOT_MISMATCH` or `SNAPSHOT_INVALID`. */
   load(saved: ReturnType<AtaDrive["save"]>): void {
-    const { position, end, sector, left } = saved.state;
+    const state = savedLike("a drive", saved.state, this.state);
+    const { position, end, sector, left, blockSectors, accessible, accessibleAfterReset } = state;
+    const { sectorCount } = this.storage;
     const isCount = (value: number) => Number.isSafeInteger(value) && value >= 0;
     const isTransfer =
-      [position, end, sector, left].every(isCount) &&
+      [position, end, sector, left, blockSectors].every(isCount) &&
       position <= end &&
       end <= BUFFER_BYTES &&
+      blockSectors <= DMA_SECTORS &&
       saved.buffer.length === end &&
-      sector + left <= this.storage.sectorCount;
+      sector + left <= sectorCount;
     if (!isTransfer) throw new PorticoError("SNAPSHOT_INVALID", "the snapshot's drive is in a transfer that cannot be");
+    // A disk of another size is a mismatch, and says so.
     this.storage.load(saved.storage);
-    Object.assign(this.state, structuredClone(saved.state));
+    savedCount("a drive's sectors", accessible, sectorCount);
+    savedCount("a drive's sectors after a reset", accessibleAfterReset, sectorCount);
+    Object.assign(this.state, state);
     this.buffer.set(saved.buffer);
   }
 }

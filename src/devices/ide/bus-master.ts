@@ -2,6 +2,7 @@
  * One channel's half of the bus master: it follows a table of physical regions while the drive moves data by DMA. Intel
  * 82371SB (PIIX3), Bus Master IDE Registers; SFF-8038i (Programming Interface for Bus Master IDE Controller).
  */
+import { savedLike } from "../../device/saved.ts";
 import type { Dma } from "../../device/types.ts";
 
 /** Offsets within a channel's eight ports. */
@@ -150,8 +151,9 @@ export class BusMaster {
     return { ...this.state };
   }
 
+  /** Throws `PorticoError` `SNAPSHOT_INVALID`. */
   load(saved: ReturnType<BusMaster["save"]>): void {
-    this.state = { ...saved };
+    this.state = savedLike("a bus master", saved, this.state);
   }
 }
 

@@ -2,6 +2,8 @@
  * An IDE channel: the cable with its one or two drives, seen through the command block and the control block. ATA/ATAPI-6
  * (T13/1410D), clauses 7 and 9.
  */
+import { describe } from "../../arguments.ts";
+import { savedCount } from "../../device/saved.ts";
 import { PorticoError } from "../../errors.ts";
 import { EXECUTE_DEVICE_DIAGNOSTIC, execute } from "./ata-commands.ts";
 import type { AtaDrive, Twice } from "./ata-drive.ts";
@@ -238,11 +240,11 @@ export class IdeChannel {
     if (saved.drives.length !== this.drives.length) {
       throw new PorticoError(
         "SNAPSHOT_MISMATCH",
-        `the snapshot's IDE channel has ${saved.drives.length} drives, the machine's has ${this.drives.length}`,
+        `the snapshot's IDE channel has ${describe(saved.drives.length)} drives, the machine's has ${this.drives.length}`,
       );
     }
     this.selection = saved.selection === 1 ? 1 : 0;
-    this.control = saved.control;
+    this.control = savedCount("the control register of an IDE channel", saved.control, 0xff);
     this.drives.forEach((drive, index) => {
       drive.load(saved.drives[index]!);
     });
