@@ -338,6 +338,10 @@ export abstract class CompiledOperands extends MemoryAccess {
     });
   }
 
+  override ioExits(): Expr {
+    return this.i32(this.context.ioExits ? 1 : 0);
+  }
+
   override budgetLeft(): Expr {
     return this.budgetNow();
   }

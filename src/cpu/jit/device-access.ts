@@ -1,4 +1,4 @@
-import { constantOf, type Expr, type Label } from "../../emit/index.ts";
+import { constantOf, type Expr, type Label, type Variable } from "../../emit/index.ts";
 import type { InlineAccess, RawAccess, RawWidth } from "../../io/types.ts";
 import { PAGE_SIZE } from "../../memory/layout.ts";
 import { portsOpen } from "../interp/device-access.ts";
@@ -37,6 +37,23 @@ export abstract class DeviceAccess extends RegisterCache {
   /** Undefined: no access is made in place. */
   devices: KnownDevices | undefined;
 
+  /** i32: see `portsOpen`. A local, set when the region is entered; undefined while nobody asks. */
+  private openLocal: Variable | undefined;
+
+  /**
+   * As it was when the region was entered: what changes it ends a region. (POPF at CPL 0 may change IOPL, which does not
+   * count there.)
+   */
+  private portsOpen(): Expr {
+    this.openLocal ??= this.permanent("i32");
+    return this.get(this.openLocal);
+  }
+
+  /** For the prologue. */
+  protected loadPortsOpen(): void {
+    if (this.openLocal) this.set(this.openLocal, portsOpen(this, this.cpu));
+  }
+
   /** Emits what may cut the budget, in the middle of an instruction that looks at it. */
   protected abstract cutsBudget(emit: () => void): void;
 
@@ -51,8 +68,7 @@ export abstract class DeviceAccess extends RegisterCache {
       ordinary();
       return;
     }
-    const open = portsOpen(this, this.cpu);
-    const usable = known === undefined ? this.and(open, this.eq(port, number!)) : open;
+    const usable = known === undefined ? [this.portsOpen(), this.eq(port, number!)] : [this.portsOpen()];
     this.handlerInPlace(inline, usable, access, ordinary, (emit) => this.cutsBudget(emit));
   }
 
@@ -67,20 +83,19 @@ export abstract class DeviceAccess extends RegisterCache {
     const { cpu } = this;
     const entry = MMIO_TLB.base + mmioTlbEntry(Number(BigInt.asUintN(32, site.linear)), this.devices!.user);
     const tag = entry + (access.data === undefined ? MMIO_TLB_ENTRY.readTag : MMIO_TLB_ENTRY.writeTag);
-    const conditions = [
+    const usable = [
       this.eq(linear, site.linear),
       this.eq(this.load("i64", 8, cpu, tag), site.linear & BigInt(-PAGE_SIZE)),
       this.eq(this.load("i32", 4, cpu, entry + MMIO_TLB_ENTRY.physical), site.physical & -PAGE_SIZE),
       this.ne(this.load("i32", 4, cpu, CPU.walkMode), 0),
       this.eqz(this.load("i32", 4, cpu, CPU.replaying)),
     ];
-    const usable = conditions.reduce((all, one) => this.and(all, one));
     this.handlerInPlace(inline, usable, access, ordinary);
   }
 
   private handlerInPlace(
     { guard, expected, counter, build }: InlineAccess,
-    usable: Expr,
+    usable: readonly Expr[],
     { bytes, data, answer }: Access,
     ordinary: () => void,
     interrupt?: (emit: () => void) => void,
@@ -88,8 +103,8 @@ export abstract class DeviceAccess extends RegisterCache {
     const zero = this.i32(0);
     this.block((done) => {
       this.block((elsewhere: Label) => {
-        const valid = this.and(usable, this.eq(this.load("i32", 4, zero, guard), expected));
-        this.brIf(elsewhere, this.eqz(valid), false);
+        const valid = this.eq(this.load("i32", 4, zero, guard), expected);
+        for (const condition of [...usable, valid]) this.brIf(elsewhere, this.eqz(condition), false);
         const value = build({
           b: this,
           ...(data && { value: bytes === 4 ? data : this.let(this.and(data, 2 ** (8 * bytes) - 1)) }),

@@ -32,6 +32,8 @@ export interface CodeContext {
   readonly stackMask: bigint;
   readonly flatSegments: number;
   readonly csLimit: bigint;
+  /** See CPU.ioExits: the same as long as a machine lives. */
+  readonly ioExits: boolean;
 }
 
 /** The module that blocks are compiled into, and what they call. */

@@ -144,6 +144,7 @@ export class RegionBuilder extends CompiledOperands {
     this.unlikely(this.ltS(this.get(this.budget), longest), () => this.return(this.i32(REGION.declined)));
     this.set(this.tlbBase, this.field("i32", CPU.tlbBase));
     this.loadQuiet();
+    this.loadPortsOpen();
     this.setField("i64", CPU.ripBias, this.i64(rip - BigInt(host)));
   }
 

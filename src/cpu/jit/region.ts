@@ -88,5 +88,6 @@ export function codeContext(state: VcpuState): CodeContext {
     stackMask: mode64 ? 0xffff_ffffn : state.u64(CPU.stackMask),
     flatSegments: mode64 ? 0x3f : state.u32(CPU.flatSegments) & 0x3f,
     csLimit: mode64 ? 0xffff_ffffn : state.u64(CPU.segments + CS * SEG.size + SEG.limit),
+    ioExits: state.u32(CPU.ioExits) !== 0,
   };
 }

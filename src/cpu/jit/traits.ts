@@ -51,8 +51,9 @@ export class TraitTable {
     const repeated = (px & (PX.rep | PX.repne)) !== 0;
     // Everything that the words a definition chooses may depend on. A flat segment needs no limit check.
     const flat = context.flatSegments === 0x3f ? 8 : 0;
-    const shape = attribute + (memory ? 1 : 0) + (context.mode64 ? 2 : 0) + (repeated ? 4 : 0) + flat;
-    const key = (this.ids.get(form!)! * 128 + shape) * 256 + decisiveImmediate(decoded);
+    const exits = context.ioExits ? 128 : 0;
+    const shape = attribute + (memory ? 1 : 0) + (context.mode64 ? 2 : 0) + (repeated ? 4 : 0) + flat + exits;
+    const key = (this.ids.get(form!)! * 256 + shape) * 256 + decisiveImmediate(decoded);
     let traits = this.known.get(key);
     if (traits === undefined) {
       traits = this.tryOut(decoded, context, repeated);
