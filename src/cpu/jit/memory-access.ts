@@ -16,7 +16,7 @@ import { fillSite, NO_SITE, siteHit, siteHost } from "../mmu/access-sites.ts";
 import { TLB_ENTRY } from "../mmu/tlb-layout.ts";
 import { CPU, DS, FS, PX, SEG, SS, VECTOR } from "../state.ts";
 import type { ColdPaths } from "./cold-paths.ts";
-import { DeviceAccess, type SeenDevice } from "./device-access.ts";
+import { type Access, DeviceAccess, type SeenDevice } from "./device-access.ts";
 
 /** Thrown by words that compiled code has no answer to: the block ends before the instruction. */
 export class UnsupportedInstruction extends Error {}
@@ -61,6 +61,8 @@ export interface Place {
   readonly need: number;
   /** It accesses memory once, so that an access that is over is never made again. */
   readonly alone: boolean;
+  /** It ends its block, see `Traits.ends`. */
+  readonly last: boolean;
 }
 
 const [RBX, RBP, RSP, RSI, RDI] = [3, 5, 4, 6, 7];
@@ -383,7 +385,17 @@ export abstract class MemoryAccess extends DeviceAccess {
   }
 
   private deviceSeen(bytes: number, write: boolean): SeenDevice | undefined {
-    return this.place.alone ? this.deviceSeenAt(this.place.host, bytes, write) : undefined;
+    const { alone, last, host } = this.place;
+    const seen = alone ? this.deviceSeenAt(host, bytes, write) : undefined;
+    // The last of a block does not look for attention.
+    return last && seen?.inline === undefined ? undefined : seen;
+  }
+
+  protected askDevice(physical: Expr, { bytes, data, answer }: Access): void {
+    const { cold } = this.parts;
+    if (data !== undefined) this.storeAt(this.cpu, CPU.scratch, bytes, data);
+    this.callSlow(data === undefined ? cold.readDevice : cold.writeDevice, true, physical, this.i32(bytes));
+    answer?.(this.load("i32", bytes as Bytes, this.cpu, CPU.scratch));
   }
 
   hostRead(address: Address, bytes: number): Expr {

@@ -204,6 +204,7 @@ export class RegionBuilder extends CompiledOperands {
         remaining: own - 1 - index,
         need: after,
         alone: traits.accesses === 1,
+        last: traits.ends,
       };
       this.instruction(place, formWidth(decoded.form!, decoded.attribute, context.mode64));
     });

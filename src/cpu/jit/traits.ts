@@ -65,7 +65,7 @@ export class TraitTable {
   private tryOut(decoded: DecodedInstruction, context: CodeContext, repeated: boolean): Traits {
     this.called = new Set();
     const x = RegionBuilder.trial(this.parts, context);
-    const place = { decoded, rip: 0n, next: 0n, host: 0, remaining: 0, need: 0, alone: false };
+    const place = { decoded, rip: 0n, next: 0n, host: 0, remaining: 0, need: 0, alone: false, last: false };
     try {
       x.tryOut(place, formWidth(decoded.form!, decoded.attribute, context.mode64));
     } catch (thrown) {
