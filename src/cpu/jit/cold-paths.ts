@@ -6,9 +6,10 @@ import {
   ModuleBuilder,
 } from "../../emit/index.ts";
 import { CLOCK } from "../../memory/layout.ts";
-import { segmentFunction } from "../interp/helpers.ts";
+import { hostAddress, segmentFunction, tlbEntry, tlbHit } from "../interp/helpers.ts";
 import { type CpuImports, declareImports, KNOWN_DEVICE } from "../interp/imports.ts";
 import { openSite } from "../mmu/access-sites.ts";
+import { TLB_ENTRY } from "../mmu/tlb-layout.ts";
 import { CPU, STOP } from "../state.ts";
 
 /**
@@ -115,12 +116,17 @@ function defineColdPaths(
   const memory = (name: keyof ColdPaths, walk: FunctionRef, slow: FunctionRef, host: boolean): FunctionRef => {
     const { f, operands, where } = define(name);
     const [linear, bytes] = operands as [Expr, Expr];
+    const found = (at: Expr) => {
+      if (!host) copyScratch(f, at, bytes);
+      f.return(host ? at : f.i32(1), where.given());
+    };
+    // Accesses in a window that is not known to lie in one page come here straight away.
+    const entry = tlbEntry(f, f.param(0), linear);
+    const tag = name === "read" ? TLB_ENTRY.readTag : TLB_ENTRY.writeTag;
+    f.if(tlbHit(f, entry, tag, linear, bytes), () => found(hostAddress(f, entry, linear)));
     where.before();
-    const found = f.call(walk, f.param(0), linear, bytes);
-    f.if(found, () => {
-      if (!host) copyScratch(f, found, bytes);
-      f.return(host ? found : f.i32(1), where.given());
-    });
+    const walked = f.call(walk, f.param(0), linear, bytes);
+    f.if(walked, () => found(walked));
     where.abandonIfStopped([f.i32(0), f.i32(0)]);
     const result = f.call(slow, f.param(0), f.wrap(linear), f.wrap(f.shrU(linear, 32)), bytes);
     where.abandonUnless(result, [f.i32(0), f.i32(0)]);

@@ -8,8 +8,9 @@ import { CPU } from "../state.ts";
 import { CompiledOperands } from "./compiled-builder.ts";
 import { edge, isCheckpoint, successors } from "./control-flow.ts";
 import { flagsNeededAt } from "./flag-liveness.ts";
+import type { CompiledModule, Place } from "./host-lookup.ts";
 import { JUMP_SITE, JUMP_SITE_TARGETS } from "./jump-sites.ts";
-import type { CodeContext, CompiledModule, Place } from "./memory-access.ts";
+import type { CodeContext } from "./memory-access.ts";
 import { type BasicBlock, isIndirect, type Region } from "./region.ts";
 
 /** What a compiled region returns. */
@@ -205,6 +206,8 @@ export class RegionBuilder extends CompiledOperands {
         need: after,
         alone: traits.accesses === 1,
         last: traits.ends,
+        block: instructions,
+        index,
       };
       this.instruction(place, formWidth(decoded.form!, decoded.attribute, context.mode64));
     });

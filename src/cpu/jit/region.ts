@@ -15,8 +15,9 @@ export interface Traits {
   readonly writesFlags: boolean;
   /** May be abandoned: what was there before it must be whole. */
   readonly mayAbandon: boolean;
-  /** Places of the definition that access memory. */
+  /** Places of the definition that access memory, and those of them that write. */
   readonly accesses: number;
+  readonly stores: number;
   /** A REP string instruction: it takes budget of its own. */
   readonly repeats: boolean;
   readonly helpers: readonly string[];

@@ -1,7 +1,8 @@
 import type { DecodedInstruction } from "../decode/decoder.ts";
 import { type Form, formWidth } from "../isa/define.ts";
 import { PX } from "../state.ts";
-import { type CodeContext, type CompiledModule, UnsupportedInstruction } from "./memory-access.ts";
+import type { CompiledModule } from "./host-lookup.ts";
+import { type CodeContext, UnsupportedInstruction } from "./memory-access.ts";
 import type { Traits } from "./region.ts";
 import { RegionBuilder } from "./region-builder.ts";
 
@@ -13,6 +14,7 @@ const UNSUPPORTED: Traits = {
   writesFlags: false,
   mayAbandon: false,
   accesses: 0,
+  stores: 0,
   repeats: false,
   helpers: [],
 };
@@ -65,7 +67,8 @@ export class TraitTable {
   private tryOut(decoded: DecodedInstruction, context: CodeContext, repeated: boolean): Traits {
     this.called = new Set();
     const x = RegionBuilder.trial(this.parts, context);
-    const place = { decoded, rip: 0n, next: 0n, host: 0, remaining: 0, need: 0, alone: false, last: false };
+    const nowhere = { rip: 0n, next: 0n, host: 0, remaining: 0, need: 0, alone: false, last: false };
+    const place = { decoded, ...nowhere, block: [], index: 0 };
     try {
       x.tryOut(place, formWidth(decoded.form!, decoded.attribute, context.mode64));
     } catch (thrown) {
@@ -80,6 +83,7 @@ export class TraitTable {
       writesFlags: x.uses.flagsWritten,
       mayAbandon: x.uses.abandons,
       accesses: x.accesses,
+      stores: x.stores,
       repeats: x.ended && x.reachable && repeated,
       helpers: [...this.called],
     };
