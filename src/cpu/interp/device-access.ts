@@ -7,7 +7,7 @@ import { CLOCK, PAGE_SHIFT, PAGE_SIZE } from "../../memory/layout.ts";
 import { LOGGED } from "../mmu/access-log.ts";
 import { MMIO_SITE, MMIO_SITE_SHIFT, MMIO_SITES, MMIO_TLB, MMIO_TLB_ENTRY } from "../mmu/tlb-layout.ts";
 import { CPU, FLAG, MODE } from "../state.ts";
-import { CPU_IMPORTS, type CpuImports, type DeviceImports } from "./imports.ts";
+import { CPU_IMPORTS, type CpuImports, type DeviceImports, KNOWN_DEVICE } from "./imports.ts";
 
 /** Any breakpoint is enabled: the L and G bits of DR7. */
 const DR7_ENABLED = 0xff;
@@ -79,18 +79,7 @@ function slowRead(module: ModuleBuilder, slow: FunctionRef, devices: DeviceImpor
     if (log) f.call(log, f.or(bytes, LOGGED.read), f.param(1), f.param(2), budget);
     f.return(f.add(cpu, CPU.scratch));
   };
-  ifDevice(f, MMIO_TLB_ENTRY.readTag, (physical) => {
-    f.if(isRawWidth(f, bytes), () => {
-      const value = f.call(devices.rawMmioRead, physical, bytes);
-      const store = () => {
-        f.store(8, cpu, value, CPU.scratch);
-        done();
-      };
-      f.if(f.geS(value, 0), store, undefined, true);
-    });
-    f.if(f.eqz(f.call(devices.deviceRead, physical, bytes)), () => f.return(f.i32(0)), undefined, false);
-    done();
-  });
+  ifDevice(f, MMIO_TLB_ENTRY.readTag, (physical) => readDevice(f, devices, physical, bytes, done));
   f.return(f.call(slow, cpu, f.param(1), f.param(2), bytes));
   return f;
 }
@@ -103,16 +92,33 @@ function slowWrite(module: ModuleBuilder, slow: FunctionRef, devices: DeviceImpo
     if (log) f.call(log, f.or(bytes, LOGGED.write), f.param(1), f.param(2), budget);
     f.return(f.i32(1));
   };
-  ifDevice(f, MMIO_TLB_ENTRY.writeTag, (physical) => {
-    f.if(isRawWidth(f, bytes), () => {
-      const value = f.load("i32", 4, cpu, CPU.scratch);
-      f.if(f.eqz(f.call(devices.rawMmioWrite, physical, bytes, value)), done, undefined, true);
-    });
-    f.if(f.eqz(f.call(devices.deviceWrite, physical, bytes)), () => f.return(f.i32(0)), undefined, false);
-    done();
-  });
+  ifDevice(f, MMIO_TLB_ENTRY.writeTag, (physical) => writeDevice(f, devices, physical, bytes, done));
   f.return(f.call(slow, cpu, f.param(1), f.param(2), bytes));
   return f;
+}
+
+/** Reads from a device to the scratch slot: `done`, or the function returns 0. */
+function readDevice(f: FunctionBuilder, devices: DeviceImports, physical: Expr, bytes: Expr, done: () => void): void {
+  f.if(isRawWidth(f, bytes), () => {
+    const value = f.call(devices.rawMmioRead, physical, bytes);
+    const store = () => {
+      f.store(8, f.param(0), value, CPU.scratch);
+      done();
+    };
+    f.if(f.geS(value, 0), store, undefined, true);
+  });
+  f.if(f.eqz(f.call(devices.deviceRead, physical, bytes)), () => f.return(f.i32(0)), undefined, false);
+  done();
+}
+
+/** Writes to a device from the scratch slot. */
+function writeDevice(f: FunctionBuilder, devices: DeviceImports, physical: Expr, bytes: Expr, done: () => void): void {
+  f.if(isRawWidth(f, bytes), () => {
+    const value = f.load("i32", 4, f.param(0), CPU.scratch);
+    f.if(f.eqz(f.call(devices.rawMmioWrite, physical, bytes, value)), done, undefined, true);
+  });
+  f.if(f.eqz(f.call(devices.deviceWrite, physical, bytes)), () => f.return(f.i32(0)), undefined, false);
+  done();
 }
 
 /** The same for compiled code, which the interpreter's module exports. */
@@ -120,7 +126,22 @@ export function shortWaysOfCompiledCode(module: ModuleBuilder, devices: DeviceIm
   return {
     compiledRead: slowRead(module, devices.loggedRead, devices, devices.logAccess),
     compiledWrite: slowWrite(module, devices.loggedWrite, devices, devices.logAccess),
+    readDevice: knownDevice(module, "readDevice", devices, readDevice),
+    writeDevice: knownDevice(module, "writeDevice", devices, writeDevice),
   };
+}
+
+/** An access whose guest-physical address is known, and what lies there: to or from the scratch slot. 1, or 0. */
+function knownDevice(
+  module: ModuleBuilder,
+  name: string,
+  devices: DeviceImports,
+  access: typeof readDevice,
+): FunctionRef {
+  const f = module.function(name, KNOWN_DEVICE);
+  access(f, devices, f.param(1), f.param(2), () => f.return(f.i32(1)));
+  f.unreachable();
+  return f;
 }
 
 const isRawWidth = (f: FunctionBuilder, bytes: Expr) => f.and(f.leU(bytes, 4), f.ne(bytes, 3));

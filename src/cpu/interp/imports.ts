@@ -66,6 +66,12 @@ export const RESULT = {
 /** (cpu, operation, prefixes) → RESULT: a system operation, which the interpreter's module exports for compiled code. */
 export const OPERATE: FunctionType = { params: ["i32", "i32", "i32"], results: ["i32"] };
 
+/**
+ * (cpu, guest-physical address, bytes) → 1, or 0 with `CPU.stop` set: an access of a device, to or from the scratch slot.
+ * The interpreter's module exports `readDevice` and `writeDevice` for compiled code.
+ */
+export const KNOWN_DEVICE: FunctionType = i(3);
+
 export function declareDeviceImports(module: ModuleBuilder): DeviceImports {
   return Object.fromEntries(
     Object.entries(DEVICE_IMPORTS).map(([name, type]) => [name, module.importFunction("env", name, type)]),

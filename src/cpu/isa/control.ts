@@ -151,18 +151,14 @@ function ports(define: Parameters<Family>[0]): void {
     { opcode: opcode + 1, ...(imm && { imm }) },
   ];
   const bytesOf = (x: X86) => (portWidth(x) >> 3) as 1 | 2 | 4;
-  const exit = (x: X86, direction: "in" | "out", immediate: boolean, port: Expr): void => {
+  const unlessExits = (x: X86, direction: "in" | "out", immediate: boolean, port: Expr, access: () => void): void => {
     const fixed = encodeVmxIo({ port: 0, bytes: bytesOf(x), direction, string: false, rep: false, immediate });
-    x.if(x.field("i32", CPU.ioExits), () => x.system("io-exit", x.or(x.shl(port, 16), x.i64(fixed))), undefined, false);
+    x.if(x.ioExits(), () => x.system("io-exit", x.or(x.shl(port, 16), x.i64(fixed))), access, false);
   };
-  const input = (x: X86, immediate: boolean, port: Expr): void => {
-    exit(x, "in", immediate, port);
-    x.writeAcc(x.portIn(port, bytesOf(x)), portWidth(x));
-  };
-  const output = (x: X86, immediate: boolean, port: Expr): void => {
-    exit(x, "out", immediate, port);
-    x.portOut(port, bytesOf(x), x.readAcc(32));
-  };
+  const input = (x: X86, immediate: boolean, port: Expr): void =>
+    unlessExits(x, "in", immediate, port, () => x.writeAcc(x.portIn(port, bytesOf(x)), portWidth(x)));
+  const output = (x: X86, immediate: boolean, port: Expr): void =>
+    unlessExits(x, "out", immediate, port, () => x.portOut(port, bytesOf(x), x.readAcc(32)));
   const byte = (x: X86) => x.let(x.and(x.imm, 0xff));
   const dx = (x: X86) => x.let(x.readGpr(RDX, 16));
   define("in acc, imm", pair(0xe4, "b"), (x) => input(x, true, byte(x)));

@@ -230,9 +230,14 @@ export abstract class X86 extends FunctionBuilder {
 
   /** Moves bits `width-1` and `width-2` of a carry-out vector to 31 and 30, keeps bit 3. */
   private carryOut(vector: Expr): Expr {
-    const v = this.let(vector);
-    const high = this.width === 64 ? this.wrap(this.shrU(v, 32)) : this.shl(this.wrap(v), 32 - this.width);
-    return this.or(this.and(high, 0xc000_0000), this.and(this.wrap(v), 8));
+    const { width } = this;
+    if (width === 64) {
+      const v = this.let(vector);
+      return this.wrap(this.or(this.and(this.shrU(v, 32), 0xc000_0000n), this.and(v, 8)));
+    }
+    const v = this.let(this.wrap(vector));
+    if (width === 32) return this.and(v, 0xc000_0008 | 0);
+    return this.or(this.and(this.shl(v, 32 - width), 0xc000_0000 | 0), this.and(v, 8));
   }
 
   /** Flags of `sum = a + b (+ carry)`. */
@@ -245,7 +250,7 @@ export abstract class X86 extends FunctionBuilder {
   /** Flags of `difference = a - b (- borrow)`. */
   flagsSub(a: Expr, b: Expr, difference: Expr): void {
     const d = this.let(difference);
-    const notA = this.xor(a, -1);
+    const notA = this.let(this.xor(a, -1));
     const vector = this.or(this.and(notA, b), this.and(this.or(notA, b), d));
     this.setFlags(this.sx(d), this.carryOut(vector));
   }
@@ -360,6 +365,11 @@ export abstract class X86 extends FunctionBuilder {
   /** i32: instructions that may retire after this one, before the run loop is left. */
   budgetLeft(): Expr {
     return this.load("i32", 4, this.i32(0), CLOCK.budget);
+  }
+
+  /** i32: port instructions are for the monitor, see CPU.ioExits. */
+  ioExits(): Expr {
+    return this.field("i32", CPU.ioExits);
   }
 
   /** i64: virtual time in ns, which is the time stamp counter before IA32_TSC_ADJUST. */

@@ -6,9 +6,10 @@ import {
   ModuleBuilder,
 } from "../../emit/index.ts";
 import { CLOCK } from "../../memory/layout.ts";
-import { segmentFunction } from "../interp/helpers.ts";
-import { type CpuImports, declareImports } from "../interp/imports.ts";
+import { hostAddress, segmentFunction, tlbEntry, tlbHit } from "../interp/helpers.ts";
+import { type CpuImports, declareImports, KNOWN_DEVICE } from "../interp/imports.ts";
 import { openSite } from "../mmu/access-sites.ts";
+import { TLB_ENTRY } from "../mmu/tlb-layout.ts";
 import { CPU, STOP } from "../state.ts";
 
 /**
@@ -35,6 +36,9 @@ export interface ColdPaths {
   readonly portIn: FunctionRef;
   /** (cpu, port, bytes, value, where) → ok, budget */
   readonly portOut: FunctionRef;
+  /** (cpu, guest-physical address, bytes, where) → ok, budget: a device, to or from the scratch slot. */
+  readonly readDevice: FunctionRef;
+  readonly writeDevice: FunctionRef;
   /** (cpu, vector, error code, pc, budget): an exception. */
   readonly raise: FunctionRef;
   /** (cpu, pc, budget): a helper has set `stop` and its operands. */
@@ -56,6 +60,8 @@ const TYPES: Readonly<Record<keyof ColdPaths, FunctionType>> = {
   commit: { params: ["i32", ...WHERE], results: ["i32", "i32"] },
   portIn: { params: ["i32", "i32", "i32", ...WHERE], results: ["i32", "i32", "i32"] },
   portOut: { params: ["i32", "i32", "i32", "i32", ...WHERE], results: ["i32", "i32"] },
+  readDevice: { params: ["i32", "i32", "i32", ...WHERE], results: ["i32", "i32"] },
+  writeDevice: { params: ["i32", "i32", "i32", ...WHERE], results: ["i32", "i32"] },
   raise: { params: ["i32", "i32", "i32", "i32", "i32"], results: [] },
   abandon: { params: ["i32", "i32", "i32"], results: [] },
   segment: { params: ["i32", "i32", "i64", "i32", "i32"], results: ["i64"] },
@@ -77,17 +83,28 @@ export function coldModule(): Uint8Array<ArrayBuffer> {
     read: module.importFunction("interpreter", "walkRead", walk),
     write: module.importFunction("interpreter", "walkWrite", walk),
   };
-  for (const [name, target] of Object.entries(defineColdPaths(module, imports, walks))) module.export(name, target);
+  const devices = {
+    read: module.importFunction("interpreter", "readDevice", KNOWN_DEVICE),
+    write: module.importFunction("interpreter", "writeDevice", KNOWN_DEVICE),
+  };
+  const paths = defineColdPaths(module, imports, walks, devices);
+  for (const [name, target] of Object.entries(paths)) module.export(name, target);
   return module.build();
 }
 
-/** Page walks in generated code: (cpu, linear i64, bytes) → host address, or 0. */
-interface ImportedWalks {
+/** Functions of the interpreter's module for either direction. */
+interface Directions {
   readonly read: FunctionRef;
   readonly write: FunctionRef;
 }
 
-function defineColdPaths(module: ModuleBuilder, imports: CpuImports, walks: ImportedWalks): ColdPaths {
+/** `walks`: (cpu, linear i64, bytes) → host address, or 0. `devices`: see `KNOWN_DEVICE`. */
+function defineColdPaths(
+  module: ModuleBuilder,
+  imports: CpuImports,
+  walks: Directions,
+  devices: Directions,
+): ColdPaths {
   const define = (name: keyof ColdPaths) => {
     const { params } = TYPES[name];
     const f = module.function(name, TYPES[name]);
@@ -99,12 +116,17 @@ function defineColdPaths(module: ModuleBuilder, imports: CpuImports, walks: Impo
   const memory = (name: keyof ColdPaths, walk: FunctionRef, slow: FunctionRef, host: boolean): FunctionRef => {
     const { f, operands, where } = define(name);
     const [linear, bytes] = operands as [Expr, Expr];
+    const found = (at: Expr) => {
+      if (!host) copyScratch(f, at, bytes);
+      f.return(host ? at : f.i32(1), where.given());
+    };
+    // Accesses in a window that is not known to lie in one page come here straight away.
+    const entry = tlbEntry(f, f.param(0), linear);
+    const tag = name === "read" ? TLB_ENTRY.readTag : TLB_ENTRY.writeTag;
+    f.if(tlbHit(f, entry, tag, linear, bytes), () => found(hostAddress(f, entry, linear)));
     where.before();
-    const found = f.call(walk, f.param(0), linear, bytes);
-    f.if(found, () => {
-      if (!host) copyScratch(f, found, bytes);
-      f.return(host ? found : f.i32(1), where.given());
-    });
+    const walked = f.call(walk, f.param(0), linear, bytes);
+    f.if(walked, () => found(walked));
     where.abandonIfStopped([f.i32(0), f.i32(0)]);
     const result = f.call(slow, f.param(0), f.wrap(linear), f.wrap(f.shrU(linear, 32)), bytes);
     where.abandonUnless(result, [f.i32(0), f.i32(0)]);
@@ -140,6 +162,14 @@ function defineColdPaths(module: ModuleBuilder, imports: CpuImports, walks: Impo
     return f;
   };
 
+  const device = (name: keyof ColdPaths, target: FunctionRef): FunctionRef => {
+    const { f, operands, where } = define(name);
+    where.before();
+    where.abandonUnless(f.call(target, f.param(0), ...operands), [f.i32(0), f.i32(0)]);
+    f.return(f.i32(1), where.left());
+    return f;
+  };
+
   const raise = (): FunctionRef => {
     const { f, operands, where } = define("raise");
     const [vector, errorCode] = operands as [Expr, Expr];
@@ -164,6 +194,8 @@ function defineColdPaths(module: ModuleBuilder, imports: CpuImports, walks: Impo
     commit: commit(),
     portIn: portIn(),
     portOut: portOut(),
+    readDevice: device("readDevice", devices.read),
+    writeDevice: device("writeDevice", devices.write),
     raise: raise(),
     abandon: abandon(),
     segment: segmentFunction(module),

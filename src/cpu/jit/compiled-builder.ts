@@ -2,7 +2,8 @@ import { constantOf, type Expr, type FunctionRef, type Label, type Operand, type
 import { COLLECT } from "../isa/float-lanes.ts";
 import type { Bytes, OperandWidth, RepeatOptions } from "../isa/x86.ts";
 import { CPU, DS, ES, ONCE, PX, RAX, RCX, RDI, RSI, VECTOR } from "../state.ts";
-import { MemoryAccess, type Place } from "./memory-access.ts";
+import type { Place } from "./host-lookup.ts";
+import { MemoryAccess } from "./memory-access.ts";
 import { lowestLane } from "./xmm-lanes.ts";
 
 /** Operand provider of the compiler: operands are decoded once, registers and flags live in locals. */
@@ -336,6 +337,10 @@ export abstract class CompiledOperands extends MemoryAccess {
       this.takeUnit();
       this.br(again);
     });
+  }
+
+  override ioExits(): Expr {
+    return this.i32(this.context.ioExits ? 1 : 0);
   }
 
   override budgetLeft(): Expr {

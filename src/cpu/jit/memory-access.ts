@@ -4,19 +4,24 @@ import {
   type FunctionRef,
   type FunctionType,
   type Label,
-  type ModuleBuilder,
   type Operand,
   type Variable,
 } from "../../emit/index.ts";
 import { CLOCK } from "../../memory/layout.ts";
 import type { DecodedInstruction } from "../decode/decoder.ts";
-import { hostAddress, tlbEntry, tlbHit } from "../interp/helpers.ts";
+import { hostAddress, tlbHit } from "../interp/helpers.ts";
 import type { Address, Bytes } from "../isa/x86.ts";
-import { fillSite, NO_SITE, siteHit, siteHost } from "../mmu/access-sites.ts";
 import { TLB_ENTRY } from "../mmu/tlb-layout.ts";
 import { CPU, DS, FS, PX, SEG, SS, VECTOR } from "../state.ts";
-import type { ColdPaths } from "./cold-paths.ts";
-import { DeviceAccess, type SeenDevice } from "./device-access.ts";
+import type { Access, SeenDevice } from "./device-access.ts";
+import {
+  type CompiledModule,
+  type Found,
+  HostLookUp,
+  type MemoryOperand,
+  type OperandWindow,
+  type Place,
+} from "./host-lookup.ts";
 
 /** Thrown by words that compiled code has no answer to: the block ends before the instruction. */
 export class UnsupportedInstruction extends Error {}
@@ -32,33 +37,8 @@ export interface CodeContext {
   readonly stackMask: bigint;
   readonly flatSegments: number;
   readonly csLimit: bigint;
-}
-
-/** The module that blocks are compiled into, and what they call. */
-export interface CompiledModule {
-  readonly module: ModuleBuilder;
-  /** Soft-float functions, and `collectFunction` of the interpreter: those that the code needs. */
-  readonly helpers: ReadonlyMap<string, FunctionRef>;
-  /** Functions of the interpreter: see `bulkFunction` and `operateFunction`. */
-  readonly bulk: FunctionRef;
-  readonly operate: FunctionRef;
-  readonly cold: ColdPaths;
-}
-
-/** One instruction in its block. */
-export interface Place {
-  readonly decoded: DecodedInstruction;
-  /** Its address and that of the next. */
-  readonly rip: bigint;
-  readonly next: bigint;
-  /** Host address of its first byte. */
-  readonly host: number;
-  /** Instructions of the block behind it. */
-  readonly remaining: number;
-  /** Budget that must be left after it, so that the region may go on until it looks at its budget again. */
-  readonly need: number;
-  /** It accesses memory once, so that an access that is over is never made again. */
-  readonly alone: boolean;
+  /** See CPU.ioExits: the same as long as a machine lives. */
+  readonly ioExits: boolean;
 }
 
 const [RBX, RBP, RSP, RSI, RDI] = [3, 5, 4, 6, 7];
@@ -75,39 +55,27 @@ const ADDRESS16: readonly (readonly [base: number, index?: number])[] = [
 ];
 
 /** Memory operands with constant encodings, and accesses through the TLB with their slow paths. */
-export abstract class MemoryAccess extends DeviceAccess {
+export abstract class MemoryAccess extends HostLookUp {
   readonly mode64: boolean;
   readonly context: CodeContext;
-  protected readonly parts: CompiledModule;
   /** i32: a slow path asked to leave the region after this instruction. */
   protected readonly attention: Variable;
   /** Whether a slow path of the current instruction can ask for that. */
   protected mayInterrupt = false;
   /** i32: the budget, less what the rest of the block takes. */
   protected readonly budget: Variable;
-  /** i32: see CPU.tlbBase. */
-  protected readonly tlbBase: Variable;
   /** Where an abandoned instruction goes, with everything at home. */
   protected abandoned!: Label;
-  protected place!: Place;
-  /** What is written now stands in a loop. */
-  protected looping = false;
-  /** Gives a place that accesses memory a site, see `AccessSites`. */
-  newSite: () => number = () => NO_SITE;
-  /** Sites of accesses to the stack by bytes; negative: of writes. */
-  private readonly stackSites = new Map<number, number>();
-  /** Places so far that access memory. */
+  /** Places so far that access memory, and that write. */
   accesses = 0;
-  private operand: Address | undefined;
+  stores = 0;
 
   constructor(parts: CompiledModule, name: string, type: FunctionType, index: number, context: CodeContext) {
-    super(parts.module, name, type, index);
-    this.parts = parts;
+    super(parts, name, type, index);
     this.context = context;
     this.mode64 = context.mode64;
     this.attention = this.permanent("i32");
     this.budget = this.permanent("i32");
-    this.tlbBase = this.permanent("i32");
     this.homesLow32 = !context.mode64 && !context.long;
   }
 
@@ -115,6 +83,7 @@ export abstract class MemoryAccess extends DeviceAccess {
     this.place = place;
     this.mayInterrupt = false;
     // At once: the first use may stand under a condition, the second behind it.
+    this.relativeOperand = undefined;
     this.operand = this.rmIsMemory ? this.effectiveAddress() : undefined;
   }
 
@@ -164,9 +133,18 @@ export abstract class MemoryAccess extends DeviceAccess {
     const offset =
       mode64 && !small ? this.sum64(base, index, scale, constant) : this.sum32(base, index, scale, constant);
     const defaultSegment = base === RSP || base === RBP ? SS : DS;
+    if (base >= 0 && index < 0 && this.isFlat(mode64, small, defaultSegment)) {
+      this.relativeOperand = { base: this.readGpr(base, 64), displacement: decoded.displacement };
+    }
     return decoded.form!.offsetOnly
       ? { offset: this.let(offset), segment: this.i32(0), linear: mode64 }
       : this.dataAddress(offset, defaultSegment, true);
+  }
+
+  /** A linear address is the offset, in as many bits as the mode has. */
+  private isFlat(mode64: boolean, small: boolean, defaultSegment: number): boolean {
+    const segment = this.override < 0 ? defaultSegment : this.override;
+    return mode64 ? !small && this.override < FS : ((this.context.flatSegments >> segment) & 1) !== 0;
   }
 
   /** SDM vol 2, tables 2-2 and 2-3; -1: none. */
@@ -275,6 +253,7 @@ export abstract class MemoryAccess extends DeviceAccess {
     const left = results.pop()!;
     this.if(this.eqz(results.at(-1)!), () => this.leaveAbandoned(), undefined, false);
     this.set(this.budget, this.sub(left, remaining));
+    this.forgetWindows();
     if (attention) this.lookAt(left);
     return results;
   }
@@ -315,63 +294,27 @@ export abstract class MemoryAccess extends DeviceAccess {
     return linear;
   }
 
-  private entry(linear: Expr): Expr {
-    return tlbEntry(this, this.cpu, linear, this.get(this.tlbBase));
+  private missed(name: "read" | "modify", { linear, bytes }: MemoryOperand): Expr {
+    return this.callSlow(this.parts.cold[name], false, linear, this.i32(bytes))[0]!;
   }
 
-  /** The site of an access in a loop; those to the stack share theirs. */
-  private site(bytes: number, write: boolean, address: Address): number | undefined {
-    if (!this.looping) return undefined;
-    if (constantOf(address.segment) !== BigInt(SS)) return this.newSite();
-    const key = write ? -bytes : bytes;
-    const site = this.stackSites.get(key) ?? this.newSite();
-    this.stackSites.set(key, site);
-    return site;
+  private hostOf(name: "read" | "modify", address: Address, bytes: number, linear: Expr): Expr {
+    const operand = { address, displacement: 0, linear, bytes, write: name === "modify" };
+    return this.hostIn(name, operand, this.windowOf(operand));
   }
 
-  /**
-   * Does `found` with the host address of what is accessed, by its site or the TLB; `missed` when neither knows its page.
-   * With a site, `found` is written twice.
-   */
-  private lookUp(
-    { linear, bytes, tag, site }: { linear: Expr; bytes: number; tag: number; site: number | undefined },
-    found: (host: Expr) => void,
-    missed: () => void,
-  ): void {
-    const byTlb = () => {
-      const entry = this.entry(linear);
-      const hit = () => {
-        const host = hostAddress(this, entry, linear);
-        if (site === undefined) {
-          found(host);
-          return;
-        }
-        const settled = this.settle(host);
-        const { openSite } = this.parts.cold;
-        fillSite(this, site, linear, settled, () => this.callMulti(openSite, this.i32(site), this.i32(bytes)));
-        found(settled);
-      };
-      this.if(tlbHit(this, entry, tag, linear, bytes), hit, missed, true);
-    };
-    if (site === undefined) byTlb();
-    else this.if(siteHit(this, site, linear), () => found(siteHost(this, site, linear)), byTlb, true);
-  }
-
-  private hostOf(kind: "read" | "modify", linear: Expr, bytes: number, address: Address): Expr {
+  private hostIn(name: "read" | "modify", operand: MemoryOperand, at: OperandWindow): Expr {
     this.accesses++;
-    const tag = kind === "read" ? TLB_ENTRY.readTag : TLB_ENTRY.writeTag;
-    const site = this.site(bytes, kind === "modify", address);
+    if (operand.write) this.stores++;
     const result = this.variable("i32");
-    const given = (host: Expr) => this.set(result, host);
-    this.lookUp({ linear, bytes, tag, site }, given, () =>
-      given(this.callSlow(this.parts.cold[kind], false, linear, this.i32(bytes))[0]!),
-    );
+    const given = (host: Expr, offset: number) => this.set(result, offset === 0 ? host : this.add(host, offset));
+    this.lookUp(operand, at, given, () => given(this.missed(name, operand), 0));
     return this.get(result);
   }
 
   readMemory(address: Address, bytes: Bytes, displacement = 0): Expr {
     const linear = this.linear(address, bytes, false, displacement);
-    const inMemory = () => this.load("i64", bytes, this.hostOf("read", linear, bytes, address));
+    const inMemory = () => this.readInMemory({ address, displacement, linear, bytes, write: false });
     const seen = this.deviceSeen(bytes, false);
     if (seen === undefined) return inMemory();
     const result = this.variable("i64");
@@ -380,12 +323,34 @@ export abstract class MemoryAccess extends DeviceAccess {
     return this.snapshot(result);
   }
 
+  private readInMemory(operand: MemoryOperand): Expr {
+    const at = this.windowOf(operand);
+    const load = (host: Expr, offset = 0) => this.load("i64", operand.bytes as Bytes, host, offset);
+    if (at === undefined) return load(this.hostIn("read", operand, at));
+    // In a window the offset costs nothing where it is part of the load.
+    this.accesses++;
+    const result = this.variable("i64");
+    const given: Found = (host, offset) => this.set(result, load(host, offset));
+    this.lookUp(operand, at, given, () => given(this.missed("read", operand), 0));
+    return this.freeze(result);
+  }
+
   private deviceSeen(bytes: number, write: boolean): SeenDevice | undefined {
-    return this.place.alone ? this.deviceSeenAt(this.place.host, bytes, write) : undefined;
+    const { alone, last, host } = this.place;
+    const seen = alone ? this.deviceSeenAt(host, bytes, write) : undefined;
+    // The last of a block does not look for attention.
+    return last && seen?.inline === undefined ? undefined : seen;
+  }
+
+  protected askDevice(physical: Expr, { bytes, data, answer }: Access): void {
+    const { cold } = this.parts;
+    if (data !== undefined) this.storeAt(this.cpu, CPU.scratch, bytes, data);
+    this.callSlow(data === undefined ? cold.readDevice : cold.writeDevice, true, physical, this.i32(bytes));
+    answer?.(this.load("i32", bytes as Bytes, this.cpu, CPU.scratch));
   }
 
   hostRead(address: Address, bytes: number): Expr {
-    return this.hostOf("read", this.linear(address, bytes, false), bytes, address);
+    return this.hostOf("read", address, bytes, this.linear(address, bytes, false));
   }
 
   override plainHost(address: Address, bytes: number, write: boolean): Expr {
@@ -415,7 +380,7 @@ export abstract class MemoryAccess extends DeviceAccess {
   }
 
   readMemory128(address: Address, aligned = false): Expr {
-    return this.loadV128(this.hostOf("read", this.linear128(address, false, aligned), 16, address));
+    return this.loadV128(this.hostOf("read", address, 16, this.linear128(address, false, aligned)));
   }
 
   private storeAt(address: Expr, offset: number, bytes: number, value: Expr): void {
@@ -423,40 +388,44 @@ export abstract class MemoryAccess extends DeviceAccess {
     else this.store(bytes as Bytes, address, value, offset);
   }
 
-  private writeLinear(linear: Expr, bytes: number, value: Expr, site: number | undefined): void {
+  private writeOperand(operand: MemoryOperand, value: Expr): void {
     this.accesses++;
+    this.stores++;
     // What both sides need is evaluated before they part.
     const settled = this.settle(value);
+    const { bytes } = operand;
     const seen = this.deviceSeen(bytes, true);
     if (seen === undefined) {
-      this.writeInMemory(linear, bytes, settled, site);
+      this.writeInMemory(operand, settled);
       return;
     }
-    const at = this.settle(linear);
+    const linear = this.settle(operand.linear);
     const data = settled.type === "i64" ? this.settle(this.wrap(settled)) : settled;
-    this.mmioInPlace(seen, at, { bytes, data }, () => this.writeInMemory(at, bytes, settled, site));
+    this.mmioInPlace(seen, linear, { bytes, data }, () => this.writeInMemory({ ...operand, linear }, settled));
   }
 
-  private writeInMemory(linear: Expr, bytes: number, value: Expr, site: number | undefined): void {
-    const tag = TLB_ENTRY.writeTag;
-    const written = (host: Expr) => this.storeAt(host, 0, bytes, value);
-    this.lookUp({ linear, bytes, tag, site }, written, () => {
+  private writeInMemory(operand: MemoryOperand, value: Expr): void {
+    const { linear, bytes } = operand;
+    const written: Found = (host, offset) => this.storeAt(host, offset, bytes, value);
+    this.lookUp(operand, this.windowOf(operand), written, () => {
       this.storeAt(this.cpu, CPU.scratch, bytes, value);
       this.callSlow(this.parts.cold.write, false, linear, this.i32(bytes));
     });
   }
 
   writeMemory(address: Address, bytes: Bytes, value: Expr, displacement = 0): void {
-    this.writeLinear(this.linear(address, bytes, true, displacement), bytes, value, this.site(bytes, true, address));
+    const linear = this.linear(address, bytes, true, displacement);
+    this.writeOperand({ address, displacement, linear, bytes, write: true }, value);
   }
 
   writeMemory128(address: Address, value: Expr, aligned = false): void {
-    this.writeLinear(this.linear128(address, true, aligned), 16, value, this.site(16, true, address));
+    const linear = this.linear128(address, true, aligned);
+    this.writeOperand({ address, displacement: 0, linear, bytes: 16, write: true }, value);
   }
 
   modifyMemory(address: Address, bytes: Bytes, change: (old: Expr) => Expr): void {
     this.expectAttention();
-    const host = this.hostOf("modify", this.linear(address, bytes, true), bytes, address);
+    const host = this.hostOf("modify", address, bytes, this.linear(address, bytes, true));
     this.store(bytes, host, change(this.load("i64", bytes, host)));
     this.if(
       this.eq(host, this.fieldAddress(CPU.scratch)),
@@ -468,6 +437,7 @@ export abstract class MemoryAccess extends DeviceAccess {
 
   proveWritable(address: Address, bytes: number): void {
     this.accesses++;
+    this.stores++;
     const linear = this.linear(address, bytes, true);
     this.if(
       tlbHit(this, this.entry(linear), TLB_ENTRY.writeTag, linear, bytes),

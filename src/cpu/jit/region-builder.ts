@@ -8,8 +8,9 @@ import { CPU } from "../state.ts";
 import { CompiledOperands } from "./compiled-builder.ts";
 import { edge, isCheckpoint, successors } from "./control-flow.ts";
 import { flagsNeededAt } from "./flag-liveness.ts";
+import type { CompiledModule, Place } from "./host-lookup.ts";
 import { JUMP_SITE, JUMP_SITE_TARGETS } from "./jump-sites.ts";
-import type { CodeContext, CompiledModule, Place } from "./memory-access.ts";
+import type { CodeContext } from "./memory-access.ts";
 import { type BasicBlock, isIndirect, type Region } from "./region.ts";
 
 /** What a compiled region returns. */
@@ -144,6 +145,7 @@ export class RegionBuilder extends CompiledOperands {
     this.unlikely(this.ltS(this.get(this.budget), longest), () => this.return(this.i32(REGION.declined)));
     this.set(this.tlbBase, this.field("i32", CPU.tlbBase));
     this.loadQuiet();
+    this.loadPortsOpen();
     this.setField("i64", CPU.ripBias, this.i64(rip - BigInt(host)));
   }
 
@@ -203,6 +205,9 @@ export class RegionBuilder extends CompiledOperands {
         remaining: own - 1 - index,
         need: after,
         alone: traits.accesses === 1,
+        last: traits.ends,
+        block: instructions,
+        index,
       };
       this.instruction(place, formWidth(decoded.form!, decoded.attribute, context.mode64));
     });

@@ -15,8 +15,9 @@ export interface Traits {
   readonly writesFlags: boolean;
   /** May be abandoned: what was there before it must be whole. */
   readonly mayAbandon: boolean;
-  /** Places of the definition that access memory. */
+  /** Places of the definition that access memory, and those of them that write. */
   readonly accesses: number;
+  readonly stores: number;
   /** A REP string instruction: it takes budget of its own. */
   readonly repeats: boolean;
   readonly helpers: readonly string[];
@@ -88,5 +89,6 @@ export function codeContext(state: VcpuState): CodeContext {
     stackMask: mode64 ? 0xffff_ffffn : state.u64(CPU.stackMask),
     flatSegments: mode64 ? 0x3f : state.u32(CPU.flatSegments) & 0x3f,
     csLimit: mode64 ? 0xffff_ffffn : state.u64(CPU.segments + CS * SEG.size + SEG.limit),
+    ioExits: state.u32(CPU.ioExits) !== 0,
   };
 }

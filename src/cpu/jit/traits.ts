@@ -1,7 +1,8 @@
 import type { DecodedInstruction } from "../decode/decoder.ts";
 import { type Form, formWidth } from "../isa/define.ts";
 import { PX } from "../state.ts";
-import { type CodeContext, type CompiledModule, UnsupportedInstruction } from "./memory-access.ts";
+import type { CompiledModule } from "./host-lookup.ts";
+import { type CodeContext, UnsupportedInstruction } from "./memory-access.ts";
 import type { Traits } from "./region.ts";
 import { RegionBuilder } from "./region-builder.ts";
 
@@ -13,6 +14,7 @@ const UNSUPPORTED: Traits = {
   writesFlags: false,
   mayAbandon: false,
   accesses: 0,
+  stores: 0,
   repeats: false,
   helpers: [],
 };
@@ -51,8 +53,9 @@ export class TraitTable {
     const repeated = (px & (PX.rep | PX.repne)) !== 0;
     // Everything that the words a definition chooses may depend on. A flat segment needs no limit check.
     const flat = context.flatSegments === 0x3f ? 8 : 0;
-    const shape = attribute + (memory ? 1 : 0) + (context.mode64 ? 2 : 0) + (repeated ? 4 : 0) + flat;
-    const key = (this.ids.get(form!)! * 128 + shape) * 256 + decisiveImmediate(decoded);
+    const exits = context.ioExits ? 128 : 0;
+    const shape = attribute + (memory ? 1 : 0) + (context.mode64 ? 2 : 0) + (repeated ? 4 : 0) + flat + exits;
+    const key = (this.ids.get(form!)! * 256 + shape) * 256 + decisiveImmediate(decoded);
     let traits = this.known.get(key);
     if (traits === undefined) {
       traits = this.tryOut(decoded, context, repeated);
@@ -64,7 +67,8 @@ export class TraitTable {
   private tryOut(decoded: DecodedInstruction, context: CodeContext, repeated: boolean): Traits {
     this.called = new Set();
     const x = RegionBuilder.trial(this.parts, context);
-    const place = { decoded, rip: 0n, next: 0n, host: 0, remaining: 0, need: 0, alone: false };
+    const nowhere = { rip: 0n, next: 0n, host: 0, remaining: 0, need: 0, alone: false, last: false };
+    const place = { decoded, ...nowhere, block: [], index: 0 };
     try {
       x.tryOut(place, formWidth(decoded.form!, decoded.attribute, context.mode64));
     } catch (thrown) {
@@ -79,6 +83,7 @@ export class TraitTable {
       writesFlags: x.uses.flagsWritten,
       mayAbandon: x.uses.abandons,
       accesses: x.accesses,
+      stores: x.stores,
       repeats: x.ended && x.reachable && repeated,
       helpers: [...this.called],
     };
