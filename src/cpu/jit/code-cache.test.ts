@@ -61,6 +61,27 @@ describe("compiled code that changes", () => {
   });
 });
 
+describe("places that are reached often", () => {
+  it.each([0x1000, 0x2000, 0x4000, 0x8000])("are compiled though they lie %i bytes apart and alternate", (distance) => {
+    const bare = new BareVcpu({ ramBytes: 0x2_0000, compile: "auto" });
+    // Here: inc eax; jmp there. There: inc ebx; jmp here.
+    bare.startFlat([0x40, 0xe9, ...dword(distance - 6)], 0x3000);
+    bare.memory.write(0x3000 + distance, Uint8Array.from([0x43, 0xe9, ...dword(-distance - 6)]));
+    let executed = 0;
+    for (; executed < 500_000; executed += 10_000) bare.run(10_000);
+    expect(bare.state.gpr32(0)).toBe(executed / 4);
+    expect(bare.state.gpr32(3)).toBe(executed / 4);
+    expect(bare.vcpu.code!.interpreted / executed).toBeLessThan(0.5);
+  });
+
+  it("are not compiled twice at once: a loop and the function that it is part of", () => {
+    // 1: mov ecx, 2; 2: dec ecx; jnz 2b; jmp 1b
+    const { vcpu, run } = bench("auto", [0xb9, ...dword(2), 0x49, 0x75, 0xfd, 0xeb, 0xf6]);
+    for (let slice = 0; slice < 60; slice++) run(10_000);
+    expect(vcpu.code!.statistics.regions).toBe(1);
+  });
+});
+
 describe("what code is compiled for", () => {
   it("does not add up, however many kinds of segments a guest loads", () => {
     // 1: inc eax; jmp 1b
@@ -77,7 +98,7 @@ describe("what code is compiled for", () => {
 });
 
 describe("code that has changed often", () => {
-  const count = 20_000;
+  const count = 33_000;
 
   /** Writes the program once more and runs it; how many modules that took. */
   function runAgain(bare: BareVcpu): number {
@@ -86,7 +107,7 @@ describe("code that has changed often", () => {
     bare.memory.write(0x3000, Uint8Array.from(program(0x3000, count, count)));
     bare.state.setNumber(CPU.rip, 0x3000);
     bare.state.setU32(CPU.activity, 0);
-    for (let slice = 0; slice < 1000 && bare.run(10_000).reason === "budget"; slice++);
+    for (let slice = 0; slice < 1000 && bare.run(20_000).reason === "budget"; slice++);
     expect(bare.state.u32(CPU.activity)).toBe(1);
     return statistics.modules - modules;
   }
@@ -95,7 +116,7 @@ describe("code that has changed often", () => {
     const bare = new BareVcpu({ ramBytes: 0x1_0000, compile: "auto" });
     bare.startFlat([0xf4], 0x3000);
     expect(runAgain(bare)).toBeGreaterThan(0);
-    for (let i = 0; i < 20; i++) runAgain(bare);
+    for (let i = 0; i < 26; i++) runAgain(bare);
     expect(runAgain(bare)).toBe(0);
     return bare;
   }
