@@ -220,7 +220,8 @@ function mainLoop(parts: InterpreterModule, forms: readonly Form[], mode64: bool
       x.set(pc, x.call(mode64 ? helpers.refetch64 : helpers.refetchLegacy, cpu));
       x.if(x.eqz(x.get(pc)), () => x.return(x.field("i32", CPU.stop)), undefined, false);
       x.set(windowEnd, x.add(x.field("i32", CPU.windowStart), x.field("i32", CPU.windowLength)));
-      x.if(x.get(arrived), arrive);
+      // An instruction that lies across two pages cannot be compiled.
+      x.if(x.and(x.get(arrived), x.gtU(x.field("i32", CPU.windowLength), 1)), arrive);
       x.set(arrived, 1);
     });
     x.block((abandoned) => {

@@ -326,8 +326,8 @@ function addressLegacy(module: ModuleBuilder): FunctionRef {
 }
 
 /**
- * Fast part of a fetch: the code page is in the TLB, or a page walk puts it there, and the instruction cannot cross it;
- * else TypeScript does it.
+ * Fast part of a fetch: the code page is in the TLB, or a page walk puts it there, and the instruction cannot cross it, or
+ * the TLB has the next page, too; else TypeScript does it.
  */
 function refetch(module: ModuleBuilder, mode64: boolean, walk: FunctionRef, imports: CpuImports): FunctionRef {
   const f = module.function(mode64 ? "refetch64" : "refetchLegacy", { params: ["i32"], results: ["i32"] });
@@ -336,20 +336,25 @@ function refetch(module: ModuleBuilder, mode64: boolean, walk: FunctionRef, impo
   const segment = CPU.segments + CS * SEG.size;
   const linear = mode64 ? rip : f.let(f.and(f.add(rip, f.load("i64", 8, cpu, segment + SEG.base)), 0xffff_ffff));
   const host = f.variable("i32", 0);
-  const find = () => {
+  /** `goesOn`: the next page is within the limit, too. */
+  const find = (goesOn: Expr) => {
     const entry = tlbEntry(f, cpu, linear);
     f.if(
       tlbHit(f, entry, TLB_ENTRY.execTag, linear, MAX_INSTRUCTION),
       () => f.set(host, hostAddress(f, entry, linear)),
-      () => f.set(host, f.call(walk, cpu, linear, MAX_INSTRUCTION)),
+      () => {
+        f.if(goesOn, () => fetchAtPageEnd(f, cpu, linear, rip));
+        f.set(host, f.call(walk, cpu, linear, MAX_INSTRUCTION));
+      },
       true,
     );
   };
-  if (mode64) find();
+  if (mode64) find(f.i32(1));
   else {
     // The whole rest of the page must lie within the limit, so that the window needs no second bound.
-    const pageEnd = f.add(rip, f.sub(PAGE_SIZE - 1, f.and(linear, PAGE_SIZE - 1)));
-    f.if(f.leU(pageEnd, f.load("i64", 8, cpu, segment + SEG.limit)), find, undefined, true);
+    const pageEnd = f.let(f.add(rip, f.sub(PAGE_SIZE - 1, f.and(linear, PAGE_SIZE - 1))));
+    const limit = f.load("i64", 8, cpu, segment + SEG.limit);
+    f.if(f.leU(pageEnd, limit), () => find(f.leU(f.add(pageEnd, MAX_INSTRUCTION), limit)), undefined, true);
   }
   f.if(
     f.get(host),
@@ -366,3 +371,30 @@ function refetch(module: ModuleBuilder, mode64: boolean, walk: FunctionRef, impo
   f.return(f.call(imports.slowFetch, cpu));
   return f;
 }
+
+/**
+ * The last bytes of a page, and the first ones of the next: put together in `CPU.fetchScratch` when the TLB has both, with
+ * a window for one instruction, whose address is returned.
+ */
+function fetchAtPageEnd(f: FunctionBuilder, cpu: Expr, linear: Expr, rip: Expr): void {
+  const rest = f.let(f.sub(PAGE_SIZE, f.wrap(f.and(linear, PAGE_SIZE - 1))));
+  f.if(f.ltU(rest, MAX_INSTRUCTION), () => {
+    const last = f.let(f.add(linear, MAX_INSTRUCTION - 1));
+    const entry = tlbEntry(f, cpu, linear);
+    const next = tlbEntry(f, cpu, last);
+    const both = f.and(tlbHit(f, entry, TLB_ENTRY.execTag, linear, 1), tlbHit(f, next, TLB_ENTRY.execTag, last, 1));
+    f.if(both, () => {
+      const pageEnd = f.add(hostAddress(f, entry, linear), rest);
+      f.storeV128(cpu, f.loadV128(f.sub(pageEnd, VECTOR_BYTES)), CPU.fetchScratch);
+      const nextPage = hostAddress(f, next, f.and(last, -PAGE_SIZE));
+      f.storeV128(cpu, f.loadV128(nextPage), CPU.fetchScratch + VECTOR_BYTES);
+      const host = f.let(f.sub(f.add(cpu, CPU.fetchScratch + VECTOR_BYTES), rest));
+      f.store(4, cpu, host, CPU.windowStart);
+      f.store(4, cpu, f.i32(1), CPU.windowLength);
+      f.store(8, cpu, f.sub(rip, f.u64(host)), CPU.ripBias);
+      f.return(host);
+    });
+  });
+}
+
+const VECTOR_BYTES = 16;
