@@ -91,6 +91,39 @@ describe.each(COMPILE)("accesses in loops, compiled %s", (compile) => {
     expect(seen).toBe(kind === "write" ? 100 : 200);
   });
 
+  it.each([
+    ["upwards", 0, 0x1000],
+    ["downwards", 0x1000, 0],
+  ])("follow pages that lie beside each other, %s, until one of them is elsewhere", (_, first, second) => {
+    // Two pages that follow each other in memory; the other one is mapped away after half of the turns.
+    const both = [
+      ...[0xbd, 20, 0, 0, 0],
+      ...[0x81, 0xf6, 0, (first ^ second) >> 8, 0, 0], // 2: xor esi, first ^ second
+      ...[0x03, 0x1e], // add ebx, [esi]
+      ...[0x4d, 0x75, 0xf5], // dec ebp; jnz 2b
+    ];
+    const remap = [
+      ...[0x81, 0xf9, 0xe8, 0x03, 0, 0], // cmp ecx, 1000
+      ...[0x75, 9], // jne 3f
+      ...setEntry(0xa000 | PRESENT_WRITABLE),
+      ...[0x0f, 0x01, 0x3e], // invlpg [esi]
+    ]; // 3:
+    const body = [...both, ...remap];
+    const { bare, memory, entry, state } = bench(compile, [...body, ...again(body.length)], 2000);
+    memory.write32(entry, FIRST | PRESENT_WRITABLE);
+    memory.write32(entry + 4, SECOND | PRESENT_WRITABLE);
+    memory.write32(0xa000, 10_000);
+    state.setGpr32(RSI, LINEAR + first);
+    // ESI is what it was after an even number of turns, so that INVLPG names this page: it is the one to be mapped away.
+    state.setGpr32(RDI, entry + (first >> 12) * 4);
+    bare.vcpu.stateChanged();
+    for (let slice = 0; slice < 100 && bare.run(5000).reason === "budget"; slice++);
+    expect(state.u32(CPU.activity)).toBe(1);
+    const [here, there] = first === 0 ? [1, 100] : [100, 1];
+    // The turn in which ECX is 1000 is the 1001st.
+    expect(state.gpr32(RBX)).toBe(1001 * 10 * (here + there) + 999 * 10 * (10_000 + there));
+  });
+
   it("are divided between two pages when they cross", () => {
     // 1: add ebx, [esi]; inc esi; cmp esi, end; jb 1b; mov esi, LINEAR + 0xff8; dec ecx; jnz 1b; hlt
     const end = LINEAR + 0x1000 + 2;

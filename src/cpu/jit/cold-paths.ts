@@ -8,7 +8,7 @@ import {
 import { CLOCK } from "../../memory/layout.ts";
 import { hostAddress, segmentFunction, tlbEntry, tlbHit } from "../interp/helpers.ts";
 import { type CpuImports, declareImports, KNOWN_DEVICE } from "../interp/imports.ts";
-import { openSite } from "../mmu/access-sites.ts";
+import { widenSite } from "../mmu/access-sites.ts";
 import { TLB_ENTRY } from "../mmu/tlb-layout.ts";
 import { CPU, STOP } from "../state.ts";
 
@@ -45,8 +45,8 @@ export interface ColdPaths {
   readonly abandon: FunctionRef;
   /** See Helpers.segment of the interpreter. */
   readonly segment: FunctionRef;
-  /** See `openSite`. */
-  readonly openSite: FunctionRef;
+  /** See `widenSite`. */
+  readonly widenSite: FunctionRef;
 }
 
 /** Linear address and bytes. */
@@ -65,7 +65,7 @@ const TYPES: Readonly<Record<keyof ColdPaths, FunctionType>> = {
   raise: { params: ["i32", "i32", "i32", "i32", "i32"], results: [] },
   abandon: { params: ["i32", "i32", "i32"], results: [] },
   segment: { params: ["i32", "i32", "i64", "i32", "i32"], results: ["i64"] },
-  openSite: { params: ["i32", "i32"], results: [] },
+  widenSite: { params: ["i32", "i64", "i32"], results: [] },
 };
 
 /** For a compiled module: imports the functions of `coldModule`. */
@@ -199,7 +199,7 @@ function defineColdPaths(
     raise: raise(),
     abandon: abandon(),
     segment: segmentFunction(module),
-    openSite: openSite(module),
+    widenSite: widenSite(module),
   };
 }
 

@@ -208,8 +208,9 @@ export abstract class HostLookUp extends DeviceAccess {
         return;
       }
       const settled = this.settle(host);
-      const { openSite } = this.parts.cold;
-      fillSite(this, site, linear, settled, () => this.callMulti(openSite, this.i32(site), this.i32(siteBytes)));
+      const { widenSite } = this.parts.cold;
+      const widen = () => this.callMulti(widenSite, this.i32(site), linear, this.i32(siteBytes));
+      fillSite(this, site, { linear, host: settled, bytes: siteBytes, widen });
       found(settled, 0);
     };
     const tag = write ? TLB_ENTRY.writeTag : TLB_ENTRY.readTag;
