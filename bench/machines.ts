@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Engine } from "./engines/engine.ts";
+import { CLI } from "./engines/portico.ts";
 import { median } from "./statistics.ts";
 
 const root = new URL("..", import.meta.url);
@@ -11,7 +12,6 @@ const path = (name: string) => fileURLToPath(new URL(name, root));
 const KERNEL = path("build/guests/vmlinuz-cloud-amd64");
 const INITRD = path("build/guests/initramfs-amd64.cpio.gz");
 const PORCH = path("guests/porch/porch.elf");
-const CLI = path("dist/cli/main.js");
 /** Of the shell, as guests/linux/init sets it. */
 const PROMPT = /portico:\S+# /;
 const BOOT_TIMEOUT_MS = 300_000;
@@ -29,10 +29,42 @@ export function canBootLinux(): boolean {
   return existsSync(KERNEL) && existsSync(INITRD);
 }
 
+export type BootOutcome = BootTime | { readonly error: string };
+
+/** Boots by commands as users type them, the engines in turn; medians. */
+export async function bootTimes(
+  engines: readonly Engine[],
+  repetitions: number,
+  progress: (engine: string) => void,
+): Promise<Record<string, BootOutcome>> {
+  const outcomes = new Map<string, BootOutcome[]>(engines.map(({ name }) => [name, []]));
+  for (let round = 0; round < repetitions; round++) {
+    for (const engine of engines) {
+      progress(engine.name);
+      outcomes.get(engine.name)!.push(await bootLinux(engine));
+    }
+  }
+  return Object.fromEntries([...outcomes].map(([name, all]) => [name, medianBoot(all)]));
+}
+
+function medianBoot(outcomes: readonly BootOutcome[]): BootOutcome {
+  const failed = outcomes.find((one) => "error" in one);
+  if (failed !== undefined) return failed;
+  const times = outcomes as readonly BootTime[];
+  const of = (field: keyof BootTime) => median(times.map((one) => one[field]));
+  return {
+    shellS: of("shellS"),
+    powerOffS: of("powerOffS"),
+    shellCpuS: of("shellCpuS"),
+    powerOffCpuS: of("powerOffCpuS"),
+  };
+}
+
 /** Boots the cloud kernel to its shell, types `poweroff -f`. */
-export async function bootLinux(engine: Engine): Promise<BootTime | { error: string }> {
+async function bootLinux(engine: Engine): Promise<BootOutcome> {
   const began = performance.now();
-  const session = engine.start({ image: KERNEL, initrd: INITRD, commandLine: "console=ttyS0", memoryMiB: 256 });
+  const start = engine.startCommand ?? engine.start;
+  const session = start({ image: KERNEL, initrd: INITRD, commandLine: "console=ttyS0", memoryMiB: 256 });
   let text = "";
   let shell: { wallMs: number; cpuMs: number } | undefined;
   let last = { wallMs: began, cpuMs: 0 };

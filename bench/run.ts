@@ -15,7 +15,7 @@ import { portico } from "./engines/portico.ts";
 import { tcg } from "./engines/tcg.ts";
 import { v86 } from "./engines/v86.ts";
 import type { GuestTest } from "./guest-session.ts";
-import { bootLinux, canBootLinux, startTimes } from "./machines.ts";
+import { bootTimes, canBootLinux, startTimes } from "./machines.ts";
 import { GuestBench, type Outcome, type Variant } from "./measure.ts";
 import {
   type Clock,
@@ -94,14 +94,12 @@ async function measureVariant(variant: Variant): Promise<TestResult[]> {
 const tests: TestResult[] = [];
 for (const bits of options.bits) tests.push(...(await measureVariant(Number(bits) as Variant)));
 
-const boot: Results["boot"] = {};
+let boot: Results["boot"] = {};
 if (wanted("boot")) {
   if (!canBootLinux()) console.error("no Linux guest: `npm run guests` fetches it");
   else {
-    for (const { engine } of installed.filter((one) => one.engine.can("linux"))) {
-      progress(`${engine.name} boots Linux`);
-      boot[engine.name] = await bootLinux(engine);
-    }
+    const able = installed.map(({ engine }) => engine).filter((engine) => engine.can("linux"));
+    boot = await bootTimes(able, options.repetitions, (name) => progress(`${name} boots Linux`));
   }
 }
 progress("start");

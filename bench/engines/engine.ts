@@ -45,4 +45,6 @@ export interface Engine {
   version(): string | undefined;
   can(capability: Capability): boolean;
   start(boot: BootRequest): Session;
+  /** By the command that a user types, where `start` is something else. */
+  startCommand?(boot: BootRequest): Session;
 }

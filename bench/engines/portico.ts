@@ -1,6 +1,10 @@
 import { existsSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import type { Engine } from "./engine.ts";
+import { ProgramSession } from "./program-session.ts";
 import { ScriptSession } from "./script-session.ts";
+
+export const CLI = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 
 export const portico: Engine = {
   name: "portico",
@@ -13,4 +17,10 @@ export const portico: Engine = {
   },
   can: () => true,
   start: (boot) => new ScriptSession("portico-host.ts", boot),
+  startCommand: ({ image, initrd, commandLine, memoryMiB }) =>
+    new ProgramSession(process.execPath, [
+      ...[CLI, "run", image, "--memory", `${memoryMiB}`],
+      ...(initrd === undefined ? [] : ["--initrd", initrd]),
+      ...(commandLine === undefined ? [] : ["--append", commandLine]),
+    ]),
 };
