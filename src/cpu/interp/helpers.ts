@@ -360,16 +360,25 @@ function refetch(module: ModuleBuilder, mode64: boolean, walk: FunctionRef, impo
     f.get(host),
     () => {
       const start = f.sub(f.get(host), f.wrap(f.and(linear, PAGE_SIZE - 1)));
-      f.store(4, cpu, start, CPU.windowStart);
-      f.store(4, cpu, f.i32(PAGE_SIZE - MAX_INSTRUCTION + 1), CPU.windowLength);
-      f.store(8, cpu, f.sub(rip, f.u64(f.get(host))), CPU.ripBias);
-      f.return(f.get(host));
+      returnWindow(f, cpu, { rip, host: f.get(host), start, length: PAGE_SIZE - MAX_INSTRUCTION + 1 });
     },
     undefined,
     true,
   );
   f.return(f.call(imports.slowFetch, cpu));
   return f;
+}
+
+/** The fetch window, see CPU.windowStart, with the instruction at `rip` at `host`, which is returned. */
+function returnWindow(
+  f: FunctionBuilder,
+  cpu: Expr,
+  { rip, host, start, length }: { rip: Expr; host: Expr; start: Expr; length: number },
+): void {
+  f.store(4, cpu, start, CPU.windowStart);
+  f.store(4, cpu, f.i32(length), CPU.windowLength);
+  f.store(8, cpu, f.sub(rip, f.u64(host)), CPU.ripBias);
+  f.return(host);
 }
 
 /**
@@ -389,10 +398,7 @@ function fetchAtPageEnd(f: FunctionBuilder, cpu: Expr, linear: Expr, rip: Expr):
       const nextPage = hostAddress(f, next, f.and(last, -PAGE_SIZE));
       f.storeV128(cpu, f.loadV128(nextPage), CPU.fetchScratch + VECTOR_BYTES);
       const host = f.let(f.sub(f.add(cpu, CPU.fetchScratch + VECTOR_BYTES), rest));
-      f.store(4, cpu, host, CPU.windowStart);
-      f.store(4, cpu, f.i32(1), CPU.windowLength);
-      f.store(8, cpu, f.sub(rip, f.u64(host)), CPU.ripBias);
-      f.return(host);
+      returnWindow(f, cpu, { rip, host, start: host, length: 1 });
     });
   });
 }
