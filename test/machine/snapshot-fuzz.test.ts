@@ -108,6 +108,27 @@ describe("a snapshot that somebody has changed", () => {
     fc.assert(property, { numRuns: 300 });
   }, 120_000);
 
+  it.each([
+    ["registers", [Number.NaN, "5", undefined]],
+    ["timers", [Number.NaN, -1, "soon"]],
+    ["lines", [1, null, "high"]],
+  ])("in the %s of a device is refused for what it is", (kind, values) => {
+    const ofKind = places.filter(
+      (place) => place[0] === "devices" && place[2] === kind && place.length === (kind === "registers" ? 5 : 4),
+    );
+    expect(ofKind.length).toBeGreaterThan(3);
+    for (const place of ofKind) {
+      for (const value of values) {
+        expect(() => machine.restore(replaced(snapshot, place, value)), place.join()).toThrow(
+          expect.objectContaining({
+            code: "SNAPSHOT_INVALID",
+            message: `the snapshot's '${place[1]}' holds what no device saves`,
+          }),
+        );
+      }
+    }
+  });
+
   it("in its file's text, the checksum being right", () => {
     const text = new DataView(file.buffer).getUint32(HEADER.text, true);
     const flips = fc.array(fc.tuple(fc.nat(text - 1), fc.integer({ min: 1, max: 15 })), { minLength: 1, maxLength: 2 });
